@@ -1,0 +1,1 @@
+"""CUDA twins of the tracing kernels; the contract is in README.md."""

@@ -1,0 +1,163 @@
+"""One frozen, validated model per stage and PipelineConfig of them: the only home of a default.
+
+Bare lengths are world millimetres; ``_fraction`` is in [0, 1]; ``_deg`` are degrees; ``n_`` counts. CLI options, TOML files and
+``docs/configuration.md`` are derived from these fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vesselgraph.errors import ConfigError
+
+
+class StageConfig(BaseModel):
+    """Base of every stage's settings: frozen, no unknown fields, digestible."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def digest(self) -> str:
+        """Return the first 12 hex digits of the SHA-256 of all values, defaults included."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class RegistrationConfig(StageConfig):
+    """How several phases are brought onto one grid."""
+
+    step: float = Field(3.0, gt=0, le=10, description="grid step of the registration, mm")
+    bspline_spacing: float = Field(50.0, gt=5, le=200, description="distance of the B-spline control points, mm")
+    seed: int = Field(0, ge=0, description="seed of the metric's sampling")
+    refuse_below: float = Field(0.3, ge=0, le=1, description="refuse when the body masks overlap less than this (Dice)")
+    warn_below: float = Field(0.9, ge=0, le=1, description="warn when the body masks overlap less than this (Dice)")
+
+
+class RegionConfig(StageConfig):
+    """Where vessels are looked for."""
+
+    method: Literal["auto", "liver", "whole"] = Field(
+        "auto",
+        description="auto: the liver where it is found on portal-phase abdominal CT, else the whole field of view",
+    )
+    margin: float = Field(5.0, ge=0, le=100, description="rim added around the region, mm")
+
+
+class HeatmapConfig(StageConfig):
+    """The network-free centerline heatmap (multi-scale ridge filter)."""
+
+    step: float = Field(1.0, gt=0, le=5, description="step of the isotropic tracing grid, mm; raised where data are coarser")
+    min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
+    max_radius: float = Field(10.0, gt=0, le=40, description="largest vessel radius looked for, mm")
+    n_scales: int = Field(8, ge=1, le=32, description="number of radii, geometrically spaced")
+    polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
+
+
+class TraceConfig(StageConfig):
+    """From heatmap to an over-complete graph."""
+
+    threshold: float = Field(0.1, gt=0, lt=1, description="heat above which a voxel can belong to a vessel")
+    backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
+
+
+class PruneConfig(StageConfig):
+    """Rules that cut an over-complete graph down to the branches that are believed."""
+
+    min_score: float = Field(0.3, ge=0, le=1, description="branches with a lower score are cut")
+
+
+class SurfaceConfig(StageConfig):
+    """From graph to a closed surface."""
+
+    step: float = Field(0.5, gt=0, le=5, description="finest step of the sampling grid, mm; coarser for wide vessels")
+    blend_fraction: float = Field(0.25, ge=0, le=1, description="smooth blend at junctions, share of the local radius")
+    max_error: float = Field(0.05, ge=0, le=2, description="largest distance decimation may move the surface, mm")
+    min_radius: float = Field(0.3, gt=0, le=5, description="thinner branches are drawn with this radius, mm")
+
+
+class PhantomConfig(StageConfig):
+    """A generated liver CT with exact truth."""
+
+    shape: tuple[int, int, int] = Field((160, 160, 160), description="planes, rows, columns")
+    spacing: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="voxel size in array order, mm")
+    seed: int = Field(0, ge=0, description="seed of everything random")
+
+
+class PipelineConfig(StageConfig):
+    """Everything ``reconstruct`` needs: one section a stage."""
+
+    registration: RegistrationConfig = RegistrationConfig()
+    region: RegionConfig = RegionConfig()
+    heatmap: HeatmapConfig = HeatmapConfig()
+    trace: TraceConfig = TraceConfig()
+    prune: PruneConfig = PruneConfig()
+    surface: SurfaceConfig = SurfaceConfig()
+    max_memory_gb: float = Field(12.0, gt=0, description="refuse before work starts if the estimate is above this, GB")
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Return the config of a TOML recipe, with ``stage.key=value`` overrides applied.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read or parsed, or a field or value is not allowed.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError("a readable TOML recipe", f"{path}: {error}", "check the path and the syntax") from error
+        return cls.build(values, overrides)
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Self:
+        """Return the config of nested values plus ``stage.key=value`` overrides.
+
+        Raises
+        ------
+        ConfigError
+            A field does not exist or a value is outside its range; the message lists each.
+
+        Examples
+        --------
+        >>> PipelineConfig.build(overrides=["trace.threshold=0.2"]).trace.threshold
+        0.2
+        """
+        merged = json.loads(json.dumps(dict(values or {})))
+        for override in overrides:
+            _apply(merged, override)
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+                for item in error.errors()[:5]
+            )
+            raise ConfigError("known settings within their ranges", wrong, "see `vesselgraph config`") from error
+
+    def to_toml(self) -> str:
+        """Return the whole config as TOML; :meth:`from_toml` reads it back."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError("an override like trace.threshold=0.2", repr(override), "write stage.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError("an override of a known stage", repr(override), "write stage.key=value")
+    values[last] = value
