@@ -6,6 +6,7 @@ Bare lengths are world millimetres; ``_fraction`` is in [0, 1]; ``_deg`` are deg
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tomllib
@@ -28,6 +29,51 @@ class StageConfig(BaseModel):
         """Return the first 12 hex digits of the SHA-256 of all values, defaults included."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
+        """Return the config of a TOML recipe, with ``key=value`` overrides applied (``stage.key=value`` in a pipeline's).
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read or parsed, or a field or value is not allowed.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError("a readable TOML recipe", f"{path}: {error}", "check the path and the syntax") from error
+        return cls.build(values, overrides)
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Self:
+        """Return the config of (nested) values plus ``key=value`` overrides (``stage.key=value`` in a pipeline's).
+
+        Raises
+        ------
+        ConfigError
+            A field does not exist or a value is outside its range; the message lists each.
+
+        Examples
+        --------
+        >>> RegistrationConfig.build(overrides=["step=2"]).step
+        2.0
+        """
+        merged = copy.deepcopy(dict(values or {}))
+        for override in overrides:
+            _apply(merged, override)
+        try:
+            return cls.model_validate(merged)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
+                for item in error.errors()[:5]
+            )
+            raise ConfigError("known settings within their ranges", wrong, "see `vesselgraph config`") from error
+
+    def to_toml(self) -> str:
+        """Return the whole config as TOML; :meth:`from_toml` reads it back. Settings that are unset (None) are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 class RegistrationConfig(StageConfig):
@@ -100,51 +146,6 @@ class PipelineConfig(StageConfig):
     prune: PruneConfig = PruneConfig()
     surface: SurfaceConfig = SurfaceConfig()
     max_memory_gb: float = Field(12.0, gt=0, description="refuse before work starts if the estimate is above this, GB")
-
-    @classmethod
-    def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """Return the config of a TOML recipe, with ``stage.key=value`` overrides applied.
-
-        Raises
-        ------
-        ConfigError
-            The file cannot be read or parsed, or a field or value is not allowed.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError("a readable TOML recipe", f"{path}: {error}", "check the path and the syntax") from error
-        return cls.build(values, overrides)
-
-    @classmethod
-    def build(cls, values: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Self:
-        """Return the config of nested values plus ``stage.key=value`` overrides.
-
-        Raises
-        ------
-        ConfigError
-            A field does not exist or a value is outside its range; the message lists each.
-
-        Examples
-        --------
-        >>> PipelineConfig.build(overrides=["trace.threshold=0.2"]).trace.threshold
-        0.2
-        """
-        merged = json.loads(json.dumps(dict(values or {})))
-        for override in overrides:
-            _apply(merged, override)
-        try:
-            return cls.model_validate(merged)
-        except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
-                for item in error.errors()[:5]
-            )
-            raise ConfigError("known settings within their ranges", wrong, "see `vesselgraph config`") from error
-
-    def to_toml(self) -> str:
-        """Return the whole config as TOML; :meth:`from_toml` reads it back."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
