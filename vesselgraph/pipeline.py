@@ -1,0 +1,322 @@
+"""All stages in one call, with the record of what was done; knows every stage, known by none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesselgraph import __version__
+from vesselgraph.budget import MemoryEstimate, estimate_memory
+from vesselgraph.config import PipelineConfig
+from vesselgraph.errors import RangeError, SpaceMismatchError
+from vesselgraph.graph import VesselGraph
+from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.mesh import Mesh
+from vesselgraph.progress import Progress, silent
+from vesselgraph.provenance import RunLog, digest_path, digest_volume, library_versions, machine
+from vesselgraph.pruning import judge, prune
+from vesselgraph.region import Region, estimate_region, region_from_mask
+from vesselgraph.surface import build_surface, check_surface
+from vesselgraph.tracing import trace
+from vesselgraph.volume import Heatmap, PhaseSet, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Everything one run made.
+
+    Parameters
+    ----------
+    phases : PhaseSet
+        The image or images on one grid.
+    region : Region
+        Where vessels were looked for.
+    heatmap : Heatmap
+        On the tracing grid, or on its own grid if it was given.
+    overcomplete : VesselGraph
+        Every candidate branch, with the columns ``score``, ``keep`` and ``reason``.
+    graph : VesselGraph
+        The believed branches as rooted trees.
+    mesh : Mesh
+        Closed surface of ``graph``, world LPS mm.
+    run : mapping
+        The record, ready for JSON; its keys are described in ``docs/data-model.md``.
+    """
+
+    phases: PhaseSet
+    region: Region
+    heatmap: Heatmap
+    overcomplete: VesselGraph
+    graph: VesselGraph
+    mesh: Mesh
+    run: Mapping[str, Any]
+
+
+def reconstruct(
+    image: Volume | PhaseSet,
+    config: PipelineConfig = PipelineConfig(),  # noqa: B008
+    *,
+    mask: Volume | None = None,
+    heatmap: Heatmap | None = None,
+    sources: Mapping[str, str | Path] | None = None,
+    progress: Progress = silent,
+) -> Reconstruction:
+    """Return the vessel graph and surface of a contrast image.
+
+    Parameters
+    ----------
+    image : Volume or PhaseSet
+        One image, or several registered phases; any orientation, any spacing. Voxels that are NaN take the smallest finite
+        value and are reported.
+    config : PipelineConfig
+        One section a stage.
+    mask : Volume, optional
+        Organ to look in, on any grid of the same patient frame; estimated or the whole field of view if left out.
+    heatmap : Heatmap, optional
+        Your own probability map or mask, on its own grid; the ridge filter is not run then.
+    sources : mapping of input name to path, optional
+        Files the inputs were read from; their SHA-256 go into the record.
+    progress : Progress
+        Told the step and its done fraction.
+
+    Returns
+    -------
+    Reconstruction
+        Deterministic for the same input, config and library versions. The graph and the surface may be empty.
+
+    Raises
+    ------
+    BudgetError
+        The memory estimate is above ``config.max_memory_gb``; nothing was done yet.
+    RangeError
+        The image holds no finite value, or the same value everywhere.
+    SpaceMismatchError
+        The mask or the heatmap does not overlap the image.
+    InputError
+        A stage refuses its input.
+    """
+    phases = image if isinstance(image, PhaseSet) else PhaseSet({image.name or "image": image})
+    estimate = _require_memory(phases, config, mask)
+    log = RunLog()
+    started = datetime.now(UTC)
+    with log.stage("check"):
+        inputs = _describe_inputs(phases, mask, heatmap, sources or {})
+        phases = _checked(phases, log)
+        if heatmap is not None:
+            _require_overlap(heatmap.heat, phases.reference)
+    result = _run_stages(phases, config, mask, heatmap, log, progress)
+    record: dict[str, Any] = {
+        "program": "vesselgraph",
+        "version": __version__,
+        "started": started.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "libraries": library_versions(),
+        "config_digest": config.digest(),
+        "config": config.model_dump(mode="json"),
+        "inputs": inputs,
+        "memory_estimate_gb": round(estimate.total_gb, 3),
+        **log.to_dict(),
+        **_describe_result(result),
+    }
+    return Reconstruction(*result, run=record)
+
+
+_Stages = tuple[PhaseSet, Region, Heatmap, VesselGraph, VesselGraph, Mesh]
+
+
+def _run_stages(
+    phases: PhaseSet,
+    config: PipelineConfig,
+    mask: Volume | None,
+    heatmap: Heatmap | None,
+    log: RunLog,
+    progress: Progress,
+) -> _Stages:
+    reference = phases.reference
+    image: Volume | PhaseSet = phases if len(phases) > 1 else reference
+    with log.stage("region"):
+        if mask is not None:
+            region = region_from_mask(mask, reference, config.region)
+        else:
+            region = estimate_region(image, config.region, progress=progress)
+    _warn_about_region(region, mask, reference, log)
+    with log.stage("heatmap"):
+        if heatmap is None:
+            heatmap = predict_heatmap(image, config.heatmap, region=region.mask, progress=progress)
+    with log.stage("trace"):
+        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, progress=progress)
+    with log.stage("prune"):
+        judged = judge(overcomplete, config.prune, progress=progress)
+        graph = prune(judged, config.prune, progress=progress)
+    if graph.n_edges == 0:
+        log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
+    with log.stage("surface"):
+        mesh = build_surface(graph, config.surface, progress=progress)
+    return phases, region, heatmap, judged, graph, mesh
+
+
+def _require_memory(phases: PhaseSet, config: PipelineConfig, mask: Volume | None) -> MemoryEstimate:
+    reference = phases.reference
+    extent = None
+    if mask is not None and mask.array.any():
+        extent = _extent_on(mask, reference) + 2.0 * config.region.margin
+    estimate = estimate_memory(
+        reference.shape,
+        reference.space.spacing,
+        config,
+        n_phases=len(phases),
+        bytes_per_voxel=reference.array.dtype.itemsize,
+        traced_extent=extent,
+    )
+    estimate.require(config)
+    return estimate
+
+
+def _extent_on(mask: Volume, reference: Volume) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the size of the mask's box along the axes of the reference, (3,) mm."""
+    occupied = [np.flatnonzero(mask.array.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    ends = np.array([[where[0] - 0.5, where[-1] + 0.5] for where in occupied])
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1).reshape(-1, 3)
+    index = reference.space.to_index(mask.space.to_world(corners))
+    return np.asarray(np.ptp(index, axis=0) * reference.space.spacing)
+
+
+def _checked(phases: PhaseSet, log: RunLog) -> PhaseSet:
+    """Return the phases with NaN filled; refuse those that show nothing."""
+    clean = {}
+    for name, volume in phases.items():
+        array = volume.array
+        if array.dtype.kind == "f":
+            finite = np.isfinite(array)
+            n_bad = int(array.size - finite.sum())
+            if n_bad == array.size:
+                raise RangeError(f"finite values in image {name!r}", "only NaN or infinite ones", "check the file it came from")
+            if n_bad:
+                log.warn(f"{n_bad} voxels of image {name!r} are not finite; they were given its smallest finite value.")
+                array = np.where(finite, array, array[finite].min())
+        low, high = array.min(), array.max()
+        if low == high:
+            raise RangeError(
+                f"contrast in image {name!r}", f"the value {low} in every voxel", "check the file and its window or scale"
+            )
+        clean[name] = volume if array is volume.array else volume.with_array(array)
+    return PhaseSet(clean, phases.quality)
+
+
+def _require_overlap(heat: Volume, reference: Volume) -> None:
+    ours, theirs = reference.bounds, heat.bounds
+    if (np.minimum(ours[1], theirs[1]) <= np.maximum(ours[0], theirs[0])).any():
+        raise SpaceMismatchError(
+            f"a heatmap that overlaps the image ({_box(ours)})",
+            _box(theirs),
+            "check that both are of one patient and in one world frame (LPS or RAS)",
+        )
+
+
+def _box(bounds: np.ndarray[Any, Any]) -> str:
+    axes = zip("xyz", bounds[0], bounds[1], strict=True)
+    return "box " + ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, low, high in axes) + " mm"
+
+
+def _warn_about_region(region: Region, mask: Volume | None, reference: Volume, log: RunLog) -> None:
+    if mask is None:
+        log.warn(f"No organ mask was given. {region.note}")
+    elif not mask.is_on_grid_of(reference) or region.confidence < 1.0:
+        log.warn(region.note)
+
+
+def _describe_inputs(
+    phases: PhaseSet, mask: Volume | None, heatmap: Heatmap | None, sources: Mapping[str, str | Path]
+) -> dict[str, Any]:
+    volumes = dict(phases)
+    if mask is not None:
+        volumes["mask"] = mask
+    if heatmap is not None:
+        volumes["heatmap"] = heatmap.heat
+    inputs = {
+        name: {
+            "shape": list(volume.shape),
+            "dtype": str(volume.array.dtype),
+            "space": volume.space.to_dict(),
+            "sha256_values": digest_volume(volume),
+        }
+        for name, volume in volumes.items()
+    }
+    for name, path in sources.items():
+        inputs.setdefault(name, {}).update(path=Path(path).name, sha256_files=digest_path(path))
+    return inputs
+
+
+def _describe_result(result: _Stages) -> dict[str, Any]:
+    phases, region, heatmap, judged, graph, mesh = result
+    heat = heatmap.heat
+    return {
+        "phases": {name: dict(phases.quality.get(name, {})) for name in phases},
+        "region": {
+            "kind": region.kind,
+            "confidence": region.confidence,
+            "note": region.note,
+            "measurements": dict(region.measurements),
+        },
+        "heatmap": {"source": heatmap.source, "shape": list(heat.shape), "space": heat.space.to_dict()},
+        "candidates": describe_graph(judged),
+        "graph": describe_graph(graph),
+        "dropped": dropped_branches(judged),
+        "surface": {"n_points": mesh.n_points, "n_faces": mesh.n_faces, **_plain(asdict(check_surface(mesh, graph)))},
+    }
+
+
+def describe_graph(graph: VesselGraph) -> dict[str, int | float]:
+    """Return the counts of a graph: nodes, branches, rooted trees, pieces, independent loops, and its length in mm.
+
+    Examples
+    --------
+    >>> ring = VesselGraph.from_paths([[[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 0]]])
+    >>> describe_graph(ring)["n_loops"]
+    1
+    """
+    parent = list(range(graph.n_nodes))
+
+    def find(node: int) -> int:
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    n_pieces = graph.n_nodes
+    for start, end in graph.edge_nodes.tolist():
+        a, b = find(start), find(end)
+        if a != b:
+            parent[a] = b
+            n_pieces -= 1
+    trees = graph.edge_data.get("tree_id", np.zeros(0, np.int64))
+    return {
+        "n_nodes": graph.n_nodes,
+        "n_branches": graph.n_edges,
+        "n_trees": len(np.unique(trees[trees > 0])),
+        "n_pieces": n_pieces,
+        "n_loops": graph.n_edges - graph.n_nodes + n_pieces,
+        "length": round(graph.length, 3),
+    }
+
+
+def dropped_branches(judged: VesselGraph) -> list[dict[str, str | int | float]]:
+    """Return why candidate branches were cut: for every reason the number of branches and their length in mm, longest first."""
+    cut = ~judged.edge_data["keep"].astype(bool)
+    reasons = judged.edge_data["reason"]
+    rows: list[dict[str, str | int | float]] = []
+    for reason in np.unique(reasons[cut]):
+        here = cut & (reasons == reason)
+        rows.append(
+            {"reason": str(reason), "n_branches": int(here.sum()), "length": round(float(judged.edge_length[here].sum()), 3)}
+        )
+    return sorted(rows, key=lambda row: -float(row["length"]))
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}

@@ -1,0 +1,140 @@
+"""The output folder of a run: eleven files that appear together or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vesselgraph.errors import OutputError
+from vesselgraph.io import write_branch_table, write_graph, write_image, write_mesh
+from vesselgraph.pipeline import Reconstruction
+from vesselgraph.progress import Progress, silent
+from vesselgraph.report import write_report
+
+GRAPH_FILES = ("graph.vtp", "graph.json", "graph.swc", "graph.graphml")
+MESH_FILES = ("mesh.vtp", "mesh.stl", "mesh.glb")
+RECORD_FILE = "run.json"
+RESULT_FILES = (*GRAPH_FILES, "branches.csv", *MESH_FILES, "heatmap.nii.gz", "report.html", RECORD_FILE)
+
+
+def prepare_folder(folder: str | Path) -> Path:
+    """Return the output folder, made if it is missing, after checking that results may be written there.
+
+    Files of an earlier run (recognised by its ``run.json``) may be replaced; other files in the folder are left alone.
+
+    Raises
+    ------
+    OutputError
+        The place is a file or not writable, or it holds a file with the name of a result that no run of ours wrote.
+    """
+    place = Path(folder)
+    taken = [name for name in RESULT_FILES if (place / name).exists()]
+    if taken and not _is_ours(place / RECORD_FILE):
+        raise OutputError(
+            "a folder without foreign files of our names",
+            f"{place} with {', '.join(taken[:5])} and no run.json of vesselgraph",
+            "choose another folder or move these files away",
+        )
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    return place
+
+
+def write_results(
+    result: Reconstruction,
+    folder: str | Path,
+    *,
+    scores: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Write everything a run made into a folder and return the paths, in the order of ``RESULT_FILES``.
+
+    All files are first written into a hidden folder inside it and moved to their names once every one is complete; if
+    writing fails, nothing is left behind and earlier results stay as they were.
+
+    Parameters
+    ----------
+    result : Reconstruction
+        What to write.
+    folder : str or Path
+        Made if missing; see :func:`prepare_folder` for what may be replaced.
+    scores : mapping, optional
+        Agreement with a known truth, shown in the report and kept in ``run.json``.
+    progress : Progress
+        Told the file and the done fraction.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, the disk is full, or foreign files have our names.
+    """
+    existed = Path(folder).exists()
+    place = prepare_folder(folder)
+    run = dict(result.run) if scores is None else {**result.run, "scores": dict(scores)}
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=".vesselgraph-", dir=place))
+        try:
+            writers = _writers(result, run, scores, progress)
+            for done, (name, write) in enumerate(writers.items()):
+                progress(f"writing {name}", done / len(writers))
+                write(staging / name)
+            for name in writers:
+                (staging / name).replace(place / name)
+            progress("writing", 1.0)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    finally:
+        if not existed and not any(place.iterdir()):
+            place.rmdir()
+    return [place / name for name in RESULT_FILES]
+
+
+def _writers(
+    result: Reconstruction, run: Mapping[str, Any], scores: Mapping[str, Any] | None, progress: Progress
+) -> dict[str, Callable[[Path], object]]:
+    """Return one writer a file, in the order of ``RESULT_FILES``: the record comes last, so it vouches for the rest."""
+    report = partial(
+        write_report,
+        image=result.phases.reference,
+        graph=result.graph,
+        mesh=result.mesh,
+        heatmap=result.heatmap,
+        region=result.region,
+        run=run,
+        scores=scores,
+        progress=progress,
+    )
+    return {
+        **{name: partial(write_graph, result.graph) for name in GRAPH_FILES},
+        "branches.csv": partial(write_branch_table, result.graph),
+        **{name: partial(write_mesh, result.mesh) for name in MESH_FILES},
+        "heatmap.nii.gz": partial(write_image, result.heatmap.heat),
+        "report.html": report,
+        RECORD_FILE: partial(_write_json, run),
+    }
+
+
+def _write_json(values: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _is_ours(record: Path) -> bool:
+    try:
+        return bool(json.loads(record.read_text(encoding="utf-8")).get("program") == "vesselgraph")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _cannot_write(place: Path, error: OSError) -> OutputError:
+    return OutputError(f"to write into {place}", error.strerror or str(error), "check the path, its rights and the free space")
