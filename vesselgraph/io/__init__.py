@@ -20,7 +20,7 @@ _HOME = {
     "read_mesh": "vesselgraph.io.meshes",
     "read_phases": "vesselgraph.io.phases",
     "write_branch_table": "vesselgraph.io.graphs",
-    "write_dicom_series": "vesselgraph.io.dicom",
+    "write_dicom_series": "vesselgraph.io.dicom_write",
     "write_graph": "vesselgraph.io.graphs",
     "write_image": "vesselgraph.io.images",
     "write_mesh": "vesselgraph.io.meshes",
