@@ -1,0 +1,195 @@
+"""VTK's own readers, writers and arrays behind checks, so that no VTK message or silent empty result leaves this module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkCommand, vtkIdTypeArray, vtkIntArray, vtkPoints, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
+from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
+
+from vesselgraph.errors import FormatError, OutputError
+from vesselgraph.graph import Column, IntArray
+from vesselgraph.space import FloatArray
+
+SPACE = "SPACE"
+SPACE_LPS = "LPS"
+# VTK has no 16-bit float, no bool: the next wider type holds them exactly.
+_CARRIER = {"f2": np.float32, "b1": np.uint8}
+
+
+def to_vtk(name: str, column: NDArray[Any]) -> Any:
+    """Return a named VTK array of a numeric (n,) or (n, k) array or a text column."""
+    if column.dtype.kind == "U":
+        array = vtkStringArray()
+        array.SetNumberOfValues(len(column))
+        for i, text in enumerate(column.tolist()):
+            array.SetValue(i, text)
+    else:
+        native = column.astype(_CARRIER.get(column.dtype.str[1:], column.dtype.newbyteorder("=")))
+        array = numpy_to_vtk(np.ascontiguousarray(native), deep=1)
+    array.SetName(name)
+    return array
+
+
+def int_array(name: str, values: IntArray) -> Any:
+    """Return a vtkIntArray: VMTK's filters take their id arrays in this type only."""
+    array = vtkIntArray()
+    array.SetName(name)
+    array.SetNumberOfValues(len(values))
+    vtk_to_numpy(array)[:] = values if len(values) else 0
+    return array
+
+
+def from_vtk(array: Any) -> Column:
+    """Return a VTK array as a numpy array; text as a text column."""
+    if isinstance(array, vtkStringArray):
+        return np.array([array.GetValue(i) for i in range(array.GetNumberOfValues())], dtype=np.str_)
+    return np.array(vtk_to_numpy(array))
+
+
+def arrays_of(data: Any) -> dict[str, Column]:
+    """Return all named arrays of a VTK attribute or field data object."""
+    found = {}
+    for i in range(data.GetNumberOfArrays()):
+        array = data.GetAbstractArray(i)
+        if array is not None and array.GetName() and array.GetClassName() != "vtkVariantArray":
+            found[array.GetName()] = from_vtk(array)
+    return found
+
+
+def points_of(poly: Any) -> FloatArray:
+    """Return the points of a data set, (n, 3) float64."""
+    if poly.GetPoints() is None:
+        return np.zeros((0, 3))
+    return np.asarray(vtk_to_numpy(poly.GetPoints().GetData()), dtype=np.float64).reshape(-1, 3)
+
+
+def cells_of(cells: Any) -> tuple[IntArray, IntArray]:
+    """Return offsets (n + 1,) and point ids of a VTK cell array."""
+    if cells is None or cells.GetNumberOfCells() == 0:
+        return np.zeros(1, np.int64), np.zeros(0, np.int64)
+    offsets = np.asarray(vtk_to_numpy(cells.GetOffsetsArray()), dtype=np.int64)
+    return offsets, np.asarray(vtk_to_numpy(cells.GetConnectivityArray()), dtype=np.int64)
+
+
+def poly_data(points: FloatArray, *, lines: IntArray | None = None, faces: IntArray | None = None) -> Any:
+    """Return a data set of polylines over consecutive points (``lines`` their offsets) or of triangles (``faces`` (F, 3))."""
+    poly = vtkPolyData()
+    holder = vtkPoints()
+    holder.SetDataTypeToDouble()
+    holder.SetData(numpy_to_vtk(np.ascontiguousarray(points, dtype=np.float64), deep=1))
+    poly.SetPoints(holder)
+    if lines is not None and len(lines) > 1:
+        poly.SetLines(_cells(lines, np.arange(len(points))))
+    if faces is not None and len(faces):
+        poly.SetPolys(_cells(np.arange(0, 3 * len(faces) + 1, 3), faces.ravel()))
+    poly.GetFieldData().AddArray(to_vtk(SPACE, np.array([SPACE_LPS])))
+    poly.GetFieldData().AddArray(to_vtk("UNIT", np.array(["mm"])))
+    return poly
+
+
+def _cells(offsets: IntArray, ids: IntArray) -> Any:
+    cells = vtkCellArray()
+    cells.SetData(_id_array(offsets), _id_array(ids))
+    return cells
+
+
+def _id_array(values: IntArray) -> vtkIdTypeArray:
+    return numpy_to_vtkIdTypeArray(np.ascontiguousarray(values, dtype=np.int64), deep=1)
+
+
+def _listen(algorithm: Any) -> list[str]:
+    messages: list[str] = []
+
+    def note(_caller: Any, _event: str, text: str) -> None:
+        messages.append(" ".join(text.split()))
+
+    # VTK hands the message over only if the observer says what type it wants.
+    note.CallDataType = "string0"  # type: ignore[attr-defined]
+    algorithm.AddObserver(vtkCommand.ErrorEvent, note)
+    algorithm.AddObserver(vtkCommand.WarningEvent, note)
+    return messages
+
+
+def write_vtp(poly: Any, path: Path) -> None:
+    """Write XML poly data: 64-bit, compressed, appended as base64 so that the file is well-formed XML."""
+    writer = vtkXMLPolyDataWriter()
+    writer.SetDataModeToAppended()
+    writer.EncodeAppendedDataOn()
+    writer.SetHeaderTypeToUInt64()
+    _write(writer, poly, path)
+
+
+def write_legacy(poly: Any, path: Path, title: str) -> None:
+    """Write binary legacy poly data whose header line is ``title`` and the space."""
+    writer = vtkPolyDataWriter()
+    writer.SetFileTypeToBinary()
+    writer.SetHeader(f"{title} SPACE={SPACE_LPS} UNIT=mm")
+    _write(writer, poly, path)
+
+
+def _write(writer: Any, poly: Any, path: Path) -> None:
+    messages = _listen(writer)
+    writer.SetFileName(str(path))
+    writer.SetInputData(poly)
+    if writer.Write() != 1 or messages:
+        said = messages[0] if messages else "VTK could not write"
+        raise OutputError(f"to write {path.name}", said, "check that the folder is writable and has free space")
+
+
+def read_poly(path: Path) -> tuple[Any, str]:
+    """Return the poly data of a ``.vtp`` or a legacy ``.vtk`` file and the header line of the latter.
+
+    Raises
+    ------
+    FormatError
+        VTK reports any error, or the file holds another data set.
+    """
+    legacy = path.suffix.lower() == ".vtk"
+    reader: Any = vtkPolyDataReader() if legacy else vtkXMLPolyDataReader()
+    messages = _listen(reader)
+    if not legacy:
+        parser_messages = _check_xml(path)
+        messages.extend(parser_messages)
+    reader.SetFileName(str(path))
+    if legacy:
+        _read_all(reader)
+        if not reader.IsFilePolyData():
+            raise FormatError("a legacy VTK file with DATASET POLYDATA", "something else", "convert it to poly data")
+    if not messages:
+        reader.Update()
+    if messages:
+        raise FormatError(f"a whole {path.suffix} file of poly data", messages[0][:300], "the file is truncated or damaged")
+    return reader.GetOutput(), (reader.GetHeader() or "") if legacy else ""
+
+
+def _read_all(reader: Any) -> None:
+    for kind in ("Scalars", "Vectors", "Normals", "Tensors", "ColorScalars", "TCoords", "Fields"):
+        getattr(reader, f"ReadAll{kind}On")()
+
+
+def _check_xml(path: Path) -> list[str]:
+    # VTK's XML parser reports a broken file on an object that cannot be observed, to the terminal only.
+    with path.open("rb") as file:
+        head = file.read(2048)
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 256))
+        tail = file.read()
+    if b"<VTKFile" not in head or b"PolyData" not in head:
+        return ["no <VTKFile type=PolyData> at its start"]
+    if b"</VTKFile>" not in tail:
+        return ["no </VTKFile> at its end"]
+    return []
+
+
+def space_sign(fields: Mapping[str, Column], header: str = "") -> FloatArray:
+    """Return the factors that bring file coordinates to LPS: all 1, or (-1, -1, 1) for a file that says RAS."""
+    said = str(fields[SPACE][0]) if SPACE in fields and len(fields[SPACE]) else header
+    return np.array([-1.0, -1.0, 1.0]) if "RAS" in said else np.ones(3)
