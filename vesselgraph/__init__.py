@@ -28,6 +28,7 @@ _HOME = {
     "list_series": "vesselgraph.io",
     "make_phantom": "vesselgraph.phantom",
     "predict_heatmap": "vesselgraph.heatmap",
+    "prepare_folder": "vesselgraph.results",
     "prune": "vesselgraph.pruning",
     "read_graph": "vesselgraph.io",
     "read_heatmap": "vesselgraph.io",

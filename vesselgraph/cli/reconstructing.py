@@ -1,0 +1,150 @@
+"""``vesselgraph reconstruct`` and ``vesselgraph demo``: images in, graph, surface and report out."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import vesselgraph as vg
+from vesselgraph.cli.evaluating import score_table
+from vesselgraph.cli.frame import ConfigOption, QuietOption, SetOption, load_config, progress_bar, say, warn
+from vesselgraph.cli.phantoms import DICOM_FOLDER, TRUTH_GRAPH, write_phantom
+from vesselgraph.config import PhantomConfig, PipelineConfig
+from vesselgraph.errors import InputError
+from vesselgraph.progress import Progress
+
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; made if missing.")]
+MaskOption = Annotated[
+    Path | None, typer.Option("--mask", help="Organ to look in: an image file that is not 0 inside. Estimated if left out.")
+]
+LabelOption = Annotated[
+    list[int] | None, typer.Option("--mask-label", help="Label of the organ in --mask, if it holds several. May be repeated.")
+]
+HeatmapOption = Annotated[
+    Path | None, typer.Option("--heatmap", help="Your own vessel probability (0 to 1) or mask; the built-in filter is not run.")
+]
+SeriesOption = Annotated[
+    str | None, typer.Option("--series", help="Number or UID of the series, if a DICOM folder holds several.")
+]
+
+_SMALL = {"shape": (96, 96, 96)}
+
+
+def reconstruct(
+    image: Annotated[Path, typer.Argument(help="CT or MR: a DICOM folder, or a .nii, .nii.gz, .nrrd, .mha or .mhd file.")],
+    out: OutOption,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option("--phase", metavar="NAME=IMAGE", help="A further contrast phase, moved onto IMAGE. May be repeated."),
+    ] = None,
+    series: SeriesOption = None,
+    mask: MaskOption = None,
+    mask_label: LabelOption = None,
+    heatmap: HeatmapOption = None,
+    recipe: ConfigOption = None,
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Turn a contrast image into a vessel graph, a closed surface, tables and a report."""
+    config = load_config(recipe, overrides)
+    others = _named_paths(phase or [])
+    _check_inputs([image, *others.values(), *(path for path in (mask, heatmap) if path)])
+    vg.prepare_folder(out)
+    sources = {"image": image, **others, **{k: p for k, p in (("mask", mask), ("heatmap", heatmap)) if p}}
+    with progress_bar(quiet) as progress:
+        result = _run(sources, config, series, mask_label, progress)
+        vg.write_results(result, out, progress=progress)
+    _tell(result, out, quiet)
+
+
+def demo(
+    out: OutOption = Path("out/demo"),
+    image: Annotated[Path | None, typer.Option("--image", help="A real image instead of the generated one.")] = None,
+    series: SeriesOption = None,
+    mask: MaskOption = None,
+    mask_label: LabelOption = None,
+    small: Annotated[bool, typer.Option("--small", help="A smaller generated CT: seconds instead of a minute.")] = False,
+    recipe: ConfigOption = None,
+    overrides: SetOption = None,
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the whole way on a generated CT: write it as DICOM, read it back, reconstruct it, score it against its truth."""
+    config = load_config(recipe, overrides)
+    _check_inputs([path for path in (image, mask) if path])
+    vg.prepare_folder(out)
+    scores = None
+    with progress_bar(quiet) as progress:
+        phantom = None
+        if image is None:
+            phantom = write_phantom(PhantomConfig.build(_SMALL if small else {}), out, progress=progress)
+        sources = {"image": image or out / DICOM_FOLDER, **({"mask": mask} if mask else {})}
+        result = _run(sources, config, series, mask_label, progress)
+        if phantom is not None:
+            scores = vg.compare_graphs(result.graph, phantom.graph, region=phantom.organ_mask).to_dict()
+        vg.write_results(result, out, scores=scores, progress=progress)
+    _tell(result, out, quiet)
+    if scores is not None:
+        say(f"\nagainst the known truth ({out / TRUTH_GRAPH})\n{score_table(scores)}", quiet)
+    if open_report:
+        webbrowser.open((out / "report.html").resolve().as_uri())
+
+
+def _run(
+    sources: Mapping[str, Path],
+    config: PipelineConfig,
+    series: str | None,
+    mask_labels: list[int] | None,
+    progress: Progress,
+) -> vg.Reconstruction:
+    chosen: int | str | None = int(series) if series and series.isdigit() else series
+    progress("reading", 0.0)
+    image: Any = vg.read_image(sources["image"], series=chosen)
+    others = {name: path for name, path in sources.items() if name not in {"image", "mask", "heatmap"}}
+    if others:
+        image = vg.read_phases({"image": image, **others}, config.registration, progress=progress)
+    labels = tuple(mask_labels) if mask_labels else None
+    return vg.reconstruct(
+        image,
+        config,
+        mask=vg.read_mask(sources["mask"], labels=labels) if "mask" in sources else None,
+        heatmap=vg.read_heatmap(sources["heatmap"]) if "heatmap" in sources else None,
+        sources=sources,
+        progress=progress,
+    )
+
+
+def _named_paths(phases: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for text in phases:
+        name, sign, path = text.partition("=")
+        if not (sign and name and path) or name in {"image", "mask", "heatmap", *named}:
+            raise InputError(
+                "--phase NAME=IMAGE with a name of its own", repr(text), "write e.g. --phase arterial=arterial.nii.gz"
+            )
+        named[name] = Path(path)
+    return named
+
+
+def _check_inputs(paths: list[Path]) -> None:
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise InputError("existing files or folders", f"nothing at {', '.join(missing)}", "check the path")
+
+
+def _tell(result: vg.Reconstruction, out: Path, quiet: bool) -> None:
+    run, graph = result.run, result.run["graph"]
+    warn(run["warnings"])
+    say(f"region    {run['region']['kind']}: {run['region']['note']}", quiet)
+    say(
+        f"graph     {graph['n_branches']} branches, {graph['n_trees']} trees, {graph['n_loops']} loops, "
+        f"{graph['length'] / 1000:.2f} m",
+        quiet,
+    )
+    say(f"surface   {run['surface']['n_faces']} triangles, {result.mesh.volume / 1000:.1f} ml", quiet)
+    say(f"run       {run['seconds']:.0f} s, peak {run['peak_memory_gb']:.1f} GB", quiet)
+    say(f"report    {out / 'report.html'}", quiet)
