@@ -122,10 +122,11 @@ class PruneConfig(StageConfig):
 class SurfaceConfig(StageConfig):
     """From graph to a closed surface."""
 
-    step: float = Field(0.5, gt=0, le=5, description="finest step of the sampling grid, mm; coarser for wide vessels")
+    step: float = Field(0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if any vessel is thinner than 1.5 steps")
     blend_fraction: float = Field(0.25, ge=0, le=1, description="smooth blend at junctions, share of the local radius")
     max_error: float = Field(0.05, ge=0, le=2, description="largest distance decimation may move the surface, mm")
     min_radius: float = Field(0.3, gt=0, le=5, description="thinner branches are drawn with this radius, mm")
+    max_blocks: int = Field(300_000, ge=1, description="refuse a surface of more grid blocks (8 steps a side) than this")
 
 
 class PhantomConfig(StageConfig):
@@ -134,6 +135,28 @@ class PhantomConfig(StageConfig):
     shape: tuple[int, int, int] = Field((160, 160, 160), description="planes, rows, columns")
     spacing: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="voxel size in array order, mm")
     seed: int = Field(0, ge=0, description="seed of everything random")
+    center: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="world x, y, z of the middle of the grid, mm")
+    direction: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]] = Field(
+        ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+        description="rows of the matrix whose columns are the world unit vectors of the array axes; may be oblique",
+    )
+    n_tips: int = Field(100, ge=2, le=400, description="tips of each tree")
+    tip_radius: float = Field(0.8, gt=0.1, le=5, description="mean radius of the tips, mm; single tips vary by -25 to +30 %")
+    murray_exponent: float = Field(2.8, ge=2, le=4, description="radii at a junction: parent^e = sum of daughters^e")
+    curvature: float = Field(0.06, ge=0, le=0.3, description="sideways swing of a branch over its length")
+    min_clearance: float = Field(1.0, ge=0, le=10, description="free space between vessels that do not meet, mm")
+    touching: float = Field(0.15, ge=0, le=1, description="share of the tips whose branch may touch the other tree")
+    liver: float = Field(105.0, ge=-200, le=400, description="liver tissue, HU")
+    texture: float = Field(5.0, ge=0, le=50, description="standard deviation of the slow variation of tissue, HU")
+    portal_contrast: float = Field(55.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
+    hepatic_contrast: float = Field(50.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
+    blur: float = Field(0.7, ge=0, le=5, description="in-plane sigma of the scanner's point spread, mm")
+    noise: float = Field(22.0, ge=0, le=200, description="standard deviation of the noise in a voxel, HU")
+    noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
+    n_lesions: int = Field(4, ge=0, le=50, description="dark round lesions in the liver")
+    n_cysts: int = Field(2, ge=0, le=50, description="water-filled cysts in the liver")
+    n_spots: int = Field(20, ge=0, le=500, description="small bright spots in the liver that are no vessels of the truth")
+    n_strands: int = Field(12, ge=0, le=200, description="short bright strands in the liver that are no vessels of the truth")
 
 
 class PipelineConfig(StageConfig):

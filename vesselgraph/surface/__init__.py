@@ -1,0 +1,7 @@
+"""Stage 4: a vessel graph becomes a closed surface that can be printed, cut and measured."""
+
+from __future__ import annotations
+
+from vesselgraph.surface.build import build_surface
+
+__all__ = ["build_surface"]

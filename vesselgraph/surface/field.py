@@ -1,0 +1,277 @@
+"""The implicit function of a vessel surface: a union of round cones, softly blended where branches share a junction.
+
+Plain words. Every step of a branch's polyline is a round cone: the hull of two spheres. The distance of a point to a branch
+is the smallest distance to its cones. The value of the field is the smallest distance to any branch; it is negative inside.
+Where two branches share a junction and both are about equally near, the crease between them is filled by a smooth minimum.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vesselgraph.graph import IntArray
+from vesselgraph.space import FloatArray
+
+OUTSIDE = 1e6
+"""Value of the field, mm, where no cone is near."""
+
+_FULL_BLEND_RADII = 3.0
+_NO_BLEND_RADII = 6.0
+
+
+class Field(NamedTuple):
+    """Round cones, sorted into the blocks of a sparse grid. Letters: S cones, E branches, N nodes, B blocks.
+
+    Attributes
+    ----------
+    cone : (S, 10)
+        Start (3), unit axis (3), length, start radius, sine of the half angle, its tangent. Millimetres.
+    cone_branch : (S,)
+        The branch of each cone; never falls.
+    branch_nodes : (E, 2)
+        The nodes a branch may be blended at.
+    node_position : (N, 3) mm
+        Where the nodes lie.
+    node_radius : (N,) mm
+        Radius of the widest branch at a junction, 0 where nothing is blended.
+    blend : float
+        Width of the blend as a share of the local radius.
+    step : float, mm
+        Grid step; a block has 8 steps a side.
+    dims : (3,)
+        Number of blocks along x, y, z; the first block starts at (0, 0, 0).
+    key : (B,)
+        Number of each block, ascending.
+    first, member : (B + 1,), (pairs,)
+        Block ``b`` is near the cones ``member[first[b]:first[b + 1]]``, ascending.
+    n_near : int
+        Largest number of branches near one block.
+    """
+
+    cone: FloatArray
+    cone_branch: IntArray
+    branch_nodes: IntArray
+    node_position: FloatArray
+    node_radius: FloatArray
+    blend: float
+    step: float
+    dims: IntArray
+    key: IntArray
+    first: IntArray
+    member: NDArray[np.int32]
+    n_near: int
+
+
+@njit(cache=True, nogil=True)
+def cone_distance(cone: FloatArray, s: int, x: float, y: float, z: float) -> tuple[float, float]:
+    """Return the signed distance of a point to round cone ``s`` and where along its axis the nearest sphere sits.
+
+    The cone is the union of spheres of radius ``ra - sine * t``. The distance to that family is convex in ``t``, so the
+    unconstrained minimum, moved into [0, length], gives the exact distance.
+    """
+    px, py, pz = x - cone[s, 0], y - cone[s, 1], z - cone[s, 2]
+    along = px * cone[s, 3] + py * cone[s, 4] + pz * cone[s, 5]
+    across = max(px * px + py * py + pz * pz - along * along, 0.0)
+    t = min(max(along - np.sqrt(across) * cone[s, 9], 0.0), cone[s, 6])
+    return np.sqrt(across + (along - t) * (along - t)) - (cone[s, 7] - cone[s, 8] * t), t
+
+
+@njit(cache=True, nogil=True)
+def _direction(cone: FloatArray, s: int, t: float, x: float, y: float, z: float) -> tuple[float, float, float]:
+    dx = x - cone[s, 0] - t * cone[s, 3]
+    dy = y - cone[s, 1] - t * cone[s, 4]
+    dz = z - cone[s, 2] - t * cone[s, 5]
+    size = max(np.sqrt(dx * dx + dy * dy + dz * dz), 1e-12)
+    return dx / size, dy / size, dz / size
+
+
+@njit(cache=True, nogil=True)
+def find_block(field: Field, x: float, y: float, z: float) -> int:
+    """Return the block that holds a point, or -1 where no cone's surface is near."""
+    side = 8.0 * field.step
+    i, j, k = int(np.floor(x / side)), int(np.floor(y / side)), int(np.floor(z / side))
+    if min(i, j, k) < 0 or i >= field.dims[0] or j >= field.dims[1] or k >= field.dims[2]:
+        return -1
+    key = (i * field.dims[1] + j) * field.dims[2] + k
+    found = np.searchsorted(field.key, key)
+    if found < len(field.key) and field.key[found] == key:
+        return int(found)
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _nearest_cones(field: Field, block: int, x: float, y: float, z: float, near: FloatArray, near_cone: IntArray) -> int:
+    """Fill ``near`` (distance, axis place) and ``near_cone`` with the nearest cone of each branch; return their number."""
+    n, last = 0, -1
+    for m in range(field.first[block], field.first[block + 1]):
+        s = field.member[m]
+        d, t = cone_distance(field.cone, s, x, y, z)
+        branch = field.cone_branch[s]
+        if branch != last:
+            near[n, 0], near[n, 1], near_cone[n] = d, t, s
+            last = branch
+            n += 1
+        elif d < near[n - 1, 0]:
+            near[n - 1, 0], near[n - 1, 1], near_cone[n - 1] = d, t, s
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _node_weight(field: Field, node: int, x: float, y: float, z: float) -> float:
+    radius = field.node_radius[node]
+    if radius <= 0.0:
+        return 0.0
+    dx = x - field.node_position[node, 0]
+    dy = y - field.node_position[node, 1]
+    dz = z - field.node_position[node, 2]
+    share = np.sqrt(dx * dx + dy * dy + dz * dz) / radius
+    return min(max((_NO_BLEND_RADII - share) / (_NO_BLEND_RADII - _FULL_BLEND_RADII), 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def _blend_weight(field: Field, a: int, b: int, x: float, y: float, z: float) -> float:
+    """Return how much of the full blend two branches get at a point: 0 unless they share a junction that is near."""
+    weight = 0.0
+    for i in range(2):
+        node = field.branch_nodes[a, i]
+        if node == field.branch_nodes[b, 0] or node == field.branch_nodes[b, 1]:
+            weight = max(weight, _node_weight(field, node, x, y, z))
+    return weight
+
+
+@njit(cache=True, nogil=True)
+def _blend_width(field: Field, near: FloatArray, near_cone: IntArray, i: int, j: int, x: float, y: float, z: float) -> float:
+    """Return the width, mm, of the smooth minimum of two branches at a point.
+
+    It falls to 0 where both surfaces face the same way, so that a parent and the child that goes on from it do not bulge
+    (the idea of gradient-based blends: Gourmel et al., ACM TOG 32(2), 2013, section 4).
+    """
+    a, b = near_cone[i], near_cone[j]
+    radius = min(field.cone[a, 7] - field.cone[a, 8] * near[i, 1], field.cone[b, 7] - field.cone[b, 8] * near[j, 1])
+    width = field.blend * radius
+    if abs(near[i, 0] - near[j, 0]) >= width:
+        return 0.0
+    width *= _blend_weight(field, field.cone_branch[a], field.cone_branch[b], x, y, z)
+    if width <= 0.0:
+        return 0.0
+    ax, ay, az = _direction(field.cone, a, near[i, 1], x, y, z)
+    bx, by, bz = _direction(field.cone, b, near[j, 1], x, y, z)
+    return width * min(max(1.0 - (ax * bx + ay * by + az * bz), 0.0), 1.0)
+
+
+@njit(cache=True, nogil=True)
+def evaluate(
+    field: Field, block: int, x: float, y: float, z: float, near: FloatArray, near_cone: IntArray
+) -> tuple[float, int, int, float]:
+    """Return the field at a point of a block, the one or two entries of ``near`` it comes from, and the share of the second.
+
+    ``near`` (n_near, 2) and ``near_cone`` (n_near,) are room to work in. The second entry is -1 where nothing is blended.
+    """
+    n = _nearest_cones(field, block, x, y, z, near, near_cone)
+    best, first, second, share = OUTSIDE, 0, -1, 0.0
+    for i in range(n):
+        if near[i, 0] < best:
+            best, first = near[i, 0], i
+    if field.blend <= 0.0:
+        return best, first, second, share
+    for i in range(n):
+        for j in range(i + 1, n):
+            width = _blend_width(field, near, near_cone, i, j, x, y, z)
+            gap = abs(near[i, 0] - near[j, 0])
+            if gap < width:
+                value = min(near[i, 0], near[j, 0]) - (width - gap) * (width - gap) / (4.0 * width)
+                if value < best:
+                    best = value
+                    first, second = (i, j) if near[i, 0] <= near[j, 0] else (j, i)
+                    share = (width - gap) / (2.0 * width)
+    return best, first, second, share
+
+
+@njit(cache=True, nogil=True)
+def slope(
+    field: Field,
+    found: tuple[float, int, int, float],
+    x: float,
+    y: float,
+    z: float,
+    near: FloatArray,
+    near_cone: IntArray,
+) -> tuple[float, float, float]:
+    """Return the gradient of the field at a point from what :func:`evaluate` found there (blend width held fixed)."""
+    _, i, j, share = found
+    gx, gy, gz = _direction(field.cone, near_cone[i], near[i, 1], x, y, z)
+    if j >= 0:
+        hx, hy, hz = _direction(field.cone, near_cone[j], near[j, 1], x, y, z)
+        gx, gy, gz = gx + share * (hx - gx), gy + share * (hy - gy), gz + share * (hz - gz)
+    return gx, gy, gz
+
+
+@njit(cache=True, nogil=True)
+def distance(field: Field, x: float, y: float, z: float, near: FloatArray, near_cone: IntArray) -> float:
+    """Return the field divided by its slope: the signed distance of a point to the surface, exact where nothing is blended."""
+    block = find_block(field, x, y, z)
+    if block < 0:
+        return OUTSIDE
+    found = evaluate(field, block, x, y, z, near, near_cone)
+    if found[2] < 0:
+        return found[0]
+    gx, gy, gz = slope(field, found, x, y, z, near, near_cone)
+    return found[0] / max(np.sqrt(gx * gx + gy * gy + gz * gz), 0.3)
+
+
+@njit(cache=True, nogil=True)
+def distances(field: Field, points: FloatArray, out: FloatArray, start: int, stop: int) -> None:
+    """Write the signed distances of ``points[start:stop]`` (n, 3) into ``out`` (n,)."""
+    near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
+    for p in range(start, stop):
+        out[p] = distance(field, points[p, 0], points[p, 1], points[p, 2], near, near_cone)
+
+
+@njit(cache=True, nogil=True)
+def project(field: Field, points: FloatArray, normals: FloatArray, start: int, stop: int) -> None:
+    """Move ``points[start:stop]`` onto the surface by Newton steps along the slope; write the unit normals.
+
+    A point moves by at most one grid step in total, and never to where the field is farther from 0.
+    """
+    near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
+    for p in range(start, stop):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        before = np.inf
+        for _ in range(6):
+            block = find_block(field, x, y, z)
+            if block < 0:
+                break
+            found = evaluate(field, block, x, y, z, near, near_cone)
+            moved = np.sqrt((x - points[p, 0]) ** 2 + (y - points[p, 1]) ** 2 + (z - points[p, 2]) ** 2)
+            if abs(found[0]) >= before or moved > field.step:
+                break
+            before = abs(found[0])
+            gx, gy, gz = slope(field, found, x, y, z, near, near_cone)
+            size = gx * gx + gy * gy + gz * gz
+            points[p, 0], points[p, 1], points[p, 2] = x, y, z
+            if size < 1e-6:
+                break
+            root = np.sqrt(size)
+            normals[p, 0], normals[p, 1], normals[p, 2] = gx / root, gy / root, gz / root
+            if before < 1e-7 * field.step:
+                break
+            x, y, z = x - found[0] * gx / size, y - found[0] * gy / size, z - found[0] * gz / size
+
+
+@njit(cache=True, nogil=True)
+def nearest(field: Field, points: FloatArray, branch: IntArray, radius: FloatArray, start: int, stop: int) -> None:
+    """Write the branch nearest to each of ``points[start:stop]`` and its radius there, mm; -1 and NaN where none is near."""
+    near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
+    for p in range(start, stop):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        block = find_block(field, x, y, z)
+        branch[p], radius[p] = -1, np.nan
+        if block >= 0:
+            _, i, _, _ = evaluate(field, block, x, y, z, near, near_cone)
+            s = near_cone[i]
+            branch[p] = field.cone_branch[s]
+            radius[p] = field.cone[s, 7] - field.cone[s, 8] * near[i, 1]
