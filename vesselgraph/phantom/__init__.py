@@ -1,0 +1,6 @@
+"""Seeded liver CT with exact truth, and analytic shapes, for tests, benchmarks and the demo."""
+
+from vesselgraph.phantom.build import Phantom, grid_of, make_phantom
+from vesselgraph.phantom.raster import clean_mask
+
+__all__ = ["Phantom", "clean_mask", "grid_of", "make_phantom"]
