@@ -2,5 +2,6 @@
 
 from vesselgraph.phantom.build import Phantom, grid_of, make_phantom
 from vesselgraph.phantom.raster import clean_mask
+from vesselgraph.phantom.shapes import tube_graph, tube_phantom
 
-__all__ = ["Phantom", "clean_mask", "grid_of", "make_phantom"]
+__all__ = ["Phantom", "clean_mask", "grid_of", "make_phantom", "tube_graph", "tube_phantom"]
