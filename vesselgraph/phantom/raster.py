@@ -23,13 +23,14 @@ def _cone_distance(p: FloatArray, a: FloatArray, b: FloatArray, ra: float, rb: f
     length2 = ab[0] * ab[0] + ab[1] * ab[1] + ab[2] * ab[2]
     length = np.sqrt(length2)
     drop = ra - rb
-    distance_a = np.sqrt(ap[0] * ap[0] + ap[1] * ap[1] + ap[2] * ap[2])
+    squared_a = ap[0] * ap[0] + ap[1] * ap[1] + ap[2] * ap[2]
+    distance_a = np.sqrt(squared_a)
     if length <= abs(drop) or length == 0.0:
         bp = p - b
         distance_b = np.sqrt(bp[0] * bp[0] + bp[1] * bp[1] + bp[2] * bp[2])
         return min(distance_a - ra, distance_b - rb)
     along = (ap[0] * ab[0] + ap[1] * ab[1] + ap[2] * ab[2]) / length
-    across = np.sqrt(max(distance_a * distance_a - along * along, 0.0))
+    across = np.sqrt(max(squared_a - along * along, 0.0))
     # The slanted side leans by the angle whose sine is drop / length; its normal feet bound the three zones.
     sine = drop / length
     cosine = np.sqrt(1.0 - sine * sine)
