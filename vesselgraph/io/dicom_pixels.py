@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.errors import FormatError
 from vesselgraph.io.dicom_slices import Slice
+from vesselgraph.io.itk_files import last_line, quiet
 
 AIR_HU = -1024
 PADDING_BELOW_HU = -1500
@@ -110,9 +111,10 @@ def _by_pydicom(path: Path) -> NDArray[Any]:
 
 def _by_simpleitk(plane: Slice) -> NDArray[Any]:
     try:
-        image = sitk.ReadImage(str(plane.path))
+        with quiet():
+            image = sitk.ReadImage(str(plane.path))
     except RuntimeError as error:
-        raise _undecodable(plane.path, str(error).strip().splitlines()[-1]) from error
+        raise _undecodable(plane.path, last_line(error)) from error
     array = np.asarray(sitk.GetArrayFromImage(image)[0])
     return array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.float64)
 
