@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+# Before numba, ITK or torch are imported: two workers with two threads each only wait for one another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for _name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[_name] = "1"
+
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
