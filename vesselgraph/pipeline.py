@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from vesselgraph import __version__
 from vesselgraph.budget import MemoryEstimate, estimate_memory
 from vesselgraph.config import PipelineConfig
 from vesselgraph.errors import RangeError, SpaceMismatchError
@@ -18,10 +17,11 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
-from vesselgraph.provenance import RunLog, digest_path, digest_volume, library_versions, machine
+from vesselgraph.provenance import RunLog, digest_path, digest_volume, machine, versions
 from vesselgraph.pruning import judge, prune
 from vesselgraph.region import Region, estimate_region, region_from_mask
 from vesselgraph.surface import build_surface, check_surface
+from vesselgraph.topology import component_labels, n_loops
 from vesselgraph.tracing import trace
 from vesselgraph.volume import Heatmap, PhaseSet, Volume
 
@@ -112,10 +112,9 @@ def reconstruct(
     result = _run_stages(phases, config, mask, heatmap, log, progress)
     record: dict[str, Any] = {
         "program": "vesselgraph",
-        "version": __version__,
         "started": started.isoformat(timespec="seconds"),
         "machine": machine(),
-        "libraries": library_versions(),
+        "versions": versions(),
         "config_digest": config.digest(),
         "config": config.model_dump(mode="json"),
         "inputs": inputs,
@@ -280,42 +279,27 @@ def describe_graph(graph: VesselGraph) -> dict[str, int | float]:
     >>> describe_graph(ring)["n_loops"]
     1
     """
-    parent = list(range(graph.n_nodes))
-
-    def find(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    n_pieces = graph.n_nodes
-    for start, end in graph.edge_nodes.tolist():
-        a, b = find(start), find(end)
-        if a != b:
-            parent[a] = b
-            n_pieces -= 1
     trees = graph.edge_data.get("tree_id", np.zeros(0, np.int64))
     return {
         "n_nodes": graph.n_nodes,
         "n_branches": graph.n_edges,
         "n_trees": len(np.unique(trees[trees > 0])),
-        "n_pieces": n_pieces,
-        "n_loops": graph.n_edges - graph.n_nodes + n_pieces,
+        "n_pieces": len(np.unique(component_labels(graph.edge_nodes, graph.n_nodes))),
+        "n_loops": n_loops(graph.edge_nodes, graph.n_nodes),
         "length": round(graph.length, 3),
     }
 
 
-def dropped_branches(judged: VesselGraph) -> list[dict[str, str | int | float]]:
-    """Return why candidate branches were cut: for every reason the number of branches and their length in mm, longest first."""
+def dropped_branches(judged: VesselGraph) -> dict[str, dict[str, int | float]]:
+    """Return why candidate branches were cut: reason to number of branches and their length in mm, the longest first."""
     cut = ~judged.edge_data["keep"].astype(bool)
-    reasons = judged.edge_data["reason"]
-    rows: list[dict[str, str | int | float]] = []
-    for reason in np.unique(reasons[cut]):
-        here = cut & (reasons == reason)
-        rows.append(
-            {"reason": str(reason), "n_branches": int(here.sum()), "length": round(float(judged.edge_length[here].sum()), 3)}
-        )
-    return sorted(rows, key=lambda row: -float(row["length"]))
+    reasons, length = judged.edge_data["reason"], judged.edge_length
+    rows = {str(reason): cut & (reasons == reason) for reason in np.unique(reasons[cut])}
+    ordered = sorted(rows, key=lambda reason: -float(length[rows[reason]].sum()))
+    return {
+        reason: {"n_branches": int(rows[reason].sum()), "length": round(float(length[rows[reason]].sum()), 3)}
+        for reason in ordered
+    }
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

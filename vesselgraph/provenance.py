@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 import psutil
 
+from vesselgraph import __version__
 from vesselgraph.errors import FormatError
 from vesselgraph.volume import Volume
 
@@ -29,9 +30,9 @@ _CHUNK = 1 << 22
 _GB = 1e9
 
 
-def library_versions() -> dict[str, str | None]:
-    """Return the installed version of every main library, None where it is missing; nothing is imported for it."""
-    found: dict[str, str | None] = {}
+def versions() -> dict[str, str | None]:
+    """Return the version of this package, of Python and of every main library (None if missing); nothing is imported for it."""
+    found: dict[str, str | None] = {"vesselgraph": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = metadata.version(name)
@@ -41,10 +42,9 @@ def library_versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Return what the run sees of the machine: system, Python, processor count and memory; no host or user name."""
+    """Return what the run sees of the machine: system, processor count and memory; no host or user name."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
         "n_processors": psutil.cpu_count() or 1,
         "memory_gb": round(psutil.virtual_memory().total / _GB, 1),
     }
@@ -143,13 +143,15 @@ class RunLog:
             )
         )
 
-    def to_dict(self) -> dict[str, list[dict[str, str | float]] | list[str] | float]:
-        """Return plain values for JSON: the stages, the total of each cost, and the warnings."""
+    def to_dict(self) -> dict[str, dict[str, float] | list[str]]:
+        """Return plain values for JSON: each cost by stage, with its total or largest value, and the warnings."""
+        wall = {record.stage: record.seconds for record in self.stages}
+        cpu = {record.stage: record.cpu_seconds for record in self.stages}
+        memory = {record.stage: record.peak_memory_gb for record in self.stages}
         return {
-            "stages": [asdict(record) for record in self.stages],
-            "seconds": round(sum(record.seconds for record in self.stages), 3),
-            "cpu_seconds": round(sum(record.cpu_seconds for record in self.stages), 3),
-            "peak_memory_gb": max((record.peak_memory_gb for record in self.stages), default=0.0),
+            "timings": {**wall, "total": round(sum(wall.values()), 3)},
+            "cpu_seconds": {**cpu, "total": round(sum(cpu.values()), 3)},
+            "peak_memory_gb": {**memory, "largest": max(memory.values(), default=0.0)},
             "warnings": list(self.warnings),
         }
 

@@ -110,7 +110,7 @@ def _writers(
         graph=result.graph,
         mesh=result.mesh,
         heatmap=result.heatmap,
-        region=result.region,
+        region=result.region.mask,
         run=run,
         scores=scores,
         progress=progress,

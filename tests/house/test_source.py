@@ -37,9 +37,15 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ""
 
 
+def caught_here(tree):
+    return {inner for node in ast.walk(tree) if isinstance(node, ast.Try) for part in node.body for inner in ast.walk(part)}
+
+
 @pytest.mark.parametrize("path", FILES, ids=ids)
 def test_only_own_errors_are_raised(path):
-    raised = {dotted(node.exc) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Raise) and node.exc is not None}
+    tree = tree_of(path)
+    leaving = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) and node not in caught_here(tree)]
+    raised = {dotted(node.exc) for node in leaving if node.exc is not None}
     named = {name for name in raised if (name and name[0].isupper()) or "." in name}
     assert named <= ALLOWED_RAISES
 

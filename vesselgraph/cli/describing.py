@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from vesselgraph import __version__
 from vesselgraph.cli.frame import ConfigOption, SetOption, load_config
 from vesselgraph.config import PhantomConfig, PipelineConfig, StageConfig
-from vesselgraph.provenance import library_versions, machine
+from vesselgraph.provenance import machine, versions
 
 _OPTIONAL = ("nibabel", "itk", "skan", "kimimaro", "hypothesis", "pytest")
 _READS = {
@@ -26,9 +25,8 @@ _READS = {
 def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say which versions and capabilities are installed; loads none of them."""
     facts: dict[str, Any] = {
-        "version": __version__,
         "machine": machine(),
-        "libraries": library_versions(),
+        "versions": versions(),
         "optional": {name: find_spec(name) is not None for name in _OPTIONAL},
         "backends": {"numba": find_spec("numba") is not None, "cuda": False},
         "formats": _READS,
@@ -36,10 +34,9 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    typer.echo(f"vesselgraph {__version__}")
     for group, values in facts.items():
         if isinstance(values, dict):
-            typer.echo(f"\n{group}")
+            typer.echo(group)
             for name, value in values.items():
                 typer.echo(f"  {name:<16}{_word(value)}")
 

@@ -146,5 +146,5 @@ def _tell(result: vg.Reconstruction, out: Path, quiet: bool) -> None:
         quiet,
     )
     say(f"surface   {run['surface']['n_faces']} triangles, {result.mesh.volume / 1000:.1f} ml", quiet)
-    say(f"run       {run['seconds']:.0f} s, peak {run['peak_memory_gb']:.1f} GB", quiet)
+    say(f"run       {run['timings']['total']:.0f} s, peak {run['peak_memory_gb']['largest']:.1f} GB", quiet)
     say(f"report    {out / 'report.html'}", quiet)
