@@ -1,0 +1,330 @@
+"""A predicted graph against the true one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.spatial import cKDTree
+
+from vesselgraph.errors import RangeError
+from vesselgraph.graph import VesselGraph
+from vesselgraph.metrics.matching import Score, match_one_to_one, score_nearest, score_one_to_one
+from vesselgraph.metrics.sampling import Samples, is_inside, sample_graph
+from vesselgraph.space import FloatArray
+from vesselgraph.volume import Volume
+
+BRANCH_COVERAGE = 0.8
+"""Share of a branch that one branch of the other graph has to cover (Trexplorer Super)."""
+
+
+@dataclass(frozen=True)
+class RadiusError:
+    """Predicted minus true radius at matched points, mm.
+
+    Parameters
+    ----------
+    n : int
+        Number of matched points with both radii known.
+    mae, bias : float, mm
+        Mean absolute and mean signed difference; NaN for n = 0.
+    """
+
+    n: int
+    mae: float
+    bias: float
+
+    @classmethod
+    def of(cls, difference: FloatArray) -> RadiusError:
+        """Return the summary of differences, (n,) mm; NaN entries (unknown radii) are left out."""
+        known = difference[np.isfinite(difference)]
+        if not len(known):
+            return cls(0, np.nan, np.nan)
+        return cls(len(known), float(np.abs(known).mean()), float(known.mean()))
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Return plain values for JSON; undefined is None."""
+        return {"n": self.n, "mae": _plain(self.mae), "bias": _plain(self.bias)}
+
+
+@dataclass(frozen=True)
+class GraphScores:
+    """How well a predicted graph agrees with the true one; see ``docs/metrics.md`` for drawings.
+
+    Parameters
+    ----------
+    centerline : mapping of tolerance (mm) to Score
+        Equal-step points of both graphs under one-to-one matching.
+    nearest : mapping of tolerance (mm) to Score
+        The plain nearest-distance variant, blind to duplicates.
+    recall_by_calibre : mapping of tolerance (mm) to mapping of calibre to recall
+        One-to-one recall of true points by their true radius; NaN where no true point has that calibre.
+    branch : Score
+        A branch is right (found) if one branch of the other graph covers more than 80 % of it within the branch tolerance.
+    bifurcation, tip : Score
+        Nodes of degree >= 3, and of degree 1, under one-to-one matching. Close nodes are not merged first.
+    radius : RadiusError
+        At points matched within the smallest tolerance.
+    radius_by_calibre : mapping of calibre to RadiusError
+        The same, by true radius.
+    mean_distance : float, mm
+        Mean distance of the points matched within the largest tolerance; NaN if none.
+    length_predicted, length_truth : float, mm
+        Length of vessel within the region.
+    cldice : float
+        Centerline-Dice with each graph's own round tubes as its mask; NaN if radii are unknown.
+    betti_predicted, betti_truth : (int, int)
+        Connected components and independent loops of the whole graphs; the region plays no part.
+    step, branch_tolerance, bifurcation_tolerance : float, mm
+        The settings.
+    """
+
+    centerline: Mapping[float, Score]
+    nearest: Mapping[float, Score]
+    recall_by_calibre: Mapping[float, Mapping[str, float]]
+    branch: Score
+    bifurcation: Score
+    tip: Score
+    radius: RadiusError
+    radius_by_calibre: Mapping[str, RadiusError]
+    mean_distance: float
+    length_predicted: float
+    length_truth: float
+    cldice: float
+    betti_predicted: tuple[int, int]
+    betti_truth: tuple[int, int]
+    step: float
+    branch_tolerance: float
+    bifurcation_tolerance: float
+
+    @property
+    def length_ratio(self) -> float:
+        """Predicted over true length; 1 if both are 0, infinite if only the truth is."""
+        if self.length_truth:
+            return self.length_predicted / self.length_truth
+        return 1.0 if not self.length_predicted else np.inf
+
+    @property
+    def betti_error(self) -> tuple[int, int]:
+        """Absolute differences of the Betti numbers: components, loops."""
+        pairs = zip(self.betti_predicted, self.betti_truth, strict=True)
+        return tuple(abs(a - b) for a, b in pairs)  # type: ignore[return-value]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested plain values for JSON; tolerances become text keys like "2", undefined values None."""
+        return {
+            "centerline": {_key(t): score.to_dict() for t, score in self.centerline.items()},
+            "nearest": {_key(t): score.to_dict() for t, score in self.nearest.items()},
+            "recall_by_calibre": {
+                _key(t): {name: _plain(value) for name, value in row.items()} for t, row in self.recall_by_calibre.items()
+            },
+            "branch": self.branch.to_dict(),
+            "bifurcation": self.bifurcation.to_dict(),
+            "tip": self.tip.to_dict(),
+            "radius": self.radius.to_dict(),
+            "radius_by_calibre": {name: error.to_dict() for name, error in self.radius_by_calibre.items()},
+            "mean_distance": _plain(self.mean_distance),
+            "length": {
+                "predicted": self.length_predicted,
+                "truth": self.length_truth,
+                "ratio": _plain(self.length_ratio),
+            },
+            "cldice": _plain(self.cldice),
+            "betti": {
+                "predicted": list(self.betti_predicted),
+                "truth": list(self.betti_truth),
+                "error": list(self.betti_error),
+            },
+            "settings": {
+                "step": self.step,
+                "branch_tolerance": self.branch_tolerance,
+                "bifurcation_tolerance": self.bifurcation_tolerance,
+                "branch_coverage": BRANCH_COVERAGE,
+            },
+        }
+
+
+def compare_graphs(
+    predicted: VesselGraph,
+    truth: VesselGraph,
+    *,
+    tolerances: Sequence[float] = (1.0, 2.0, 4.0),
+    step: float = 0.5,
+    branch_tolerance: float = 2.0,
+    bifurcation_tolerance: float = 3.0,
+    calibres: Sequence[float] = (1.5, 3.0),
+    region: Volume | None = None,
+) -> GraphScores:
+    """Return how well a predicted graph agrees with the true one.
+
+    Both graphs are cut into pieces of ``step`` mm; the points in the middle of the pieces are compared.
+
+    Parameters
+    ----------
+    predicted, truth : VesselGraph
+        World LPS mm. Either may be empty: then precision, recall and F1 are 0, or 1 if both are.
+    tolerances : sequence of mm
+        Largest distances at which a point counts as right, each > 0.
+    step : mm
+        Distance of the compared points along each branch.
+    branch_tolerance : mm
+        Largest distance at which a point of a branch counts as covered by another branch.
+    bifurcation_tolerance : mm
+        Largest distance of matched bifurcations and tips.
+    calibres : sequence of mm
+        Rising radii between which results are also given apart.
+    region : Volume, optional
+        Bool mask; points, bifurcations and tips of both graphs outside of it are left out.
+
+    Raises
+    ------
+    RangeError
+        A tolerance or the step is not positive, or calibres do not rise.
+
+    References
+    ----------
+    Branch rule: Naeem et al., Trexplorer Super, MICCAI 2025 (arXiv 2507.10881). clDice: Shit et al., CVPR 2021 (arXiv
+    2003.07311), here on tubes around the graphs. Betti numbers: b0 components, b1 = E - N + b0.
+
+    Examples
+    --------
+    >>> truth = VesselGraph.from_paths([[[0, 0, 0], [10, 0, 0]]])
+    >>> half = VesselGraph.from_paths([[[0, 0, 0], [5, 0, 0]]])
+    >>> score = compare_graphs(half, truth).centerline[1.0]
+    >>> score.precision, score.recall
+    (1.0, 0.5)
+    """
+    _check_settings(tolerances, calibres, branch_tolerance, bifurcation_tolerance)
+    ours, theirs = sample_graph(predicted, step), sample_graph(truth, step)
+    if region is not None:
+        ours = ours.subset(is_inside(region, ours.position))
+        theirs = theirs.subset(is_inside(region, theirs.position))
+    names, calibre = _calibres(theirs.radius, calibres)
+    right, found, distance = match_one_to_one(ours.position, theirs.position, max(tolerances))
+    # Pairs come nearest first, so those of a smaller tolerance are the first n of them.
+    n_within = {float(t): int(np.searchsorted(distance, t, side="right")) for t in sorted(tolerances)}
+    n_close = next(iter(n_within.values()))
+    difference = ours.radius[right[:n_close]] - theirs.radius[found[:n_close]]
+    compared = calibre[found[:n_close]]
+    return GraphScores(
+        centerline={t: Score(len(ours), len(theirs), n, n) for t, n in n_within.items()},
+        nearest={t: score_nearest(ours.position, theirs.position, t) for t in n_within},
+        recall_by_calibre={t: _recall_by_calibre(found[:n], calibre, names) for t, n in n_within.items()},
+        branch=_score_branches(ours, theirs, branch_tolerance),
+        bifurcation=score_one_to_one(_bifurcations(predicted, region), _bifurcations(truth, region), bifurcation_tolerance),
+        tip=score_one_to_one(_tips(predicted, region), _tips(truth, region), bifurcation_tolerance),
+        radius=RadiusError.of(difference),
+        radius_by_calibre={name: RadiusError.of(difference[compared == i]) for i, name in enumerate(names)},
+        mean_distance=float(distance.mean()) if len(distance) else np.nan,
+        length_predicted=float(ours.weight.sum()),
+        length_truth=float(theirs.weight.sum()),
+        cldice=_tube_cldice(ours, theirs),
+        betti_predicted=betti_of_graph(predicted),
+        betti_truth=betti_of_graph(truth),
+        step=float(step),
+        branch_tolerance=float(branch_tolerance),
+        bifurcation_tolerance=float(bifurcation_tolerance),
+    )
+
+
+def betti_of_graph(graph: VesselGraph) -> tuple[int, int]:
+    """Return the number of connected components (isolated nodes count) and of independent loops of a graph."""
+    if not graph.n_nodes:
+        return 0, 0
+    start, end = graph.edge_nodes.T
+    link = sparse.coo_matrix((np.ones(graph.n_edges), (start, end)), shape=(graph.n_nodes,) * 2)
+    components = int(csgraph.connected_components(link, directed=False)[0])
+    return components, graph.n_edges - graph.n_nodes + components
+
+
+def _check_settings(tolerances: Sequence[float], calibres: Sequence[float], *others: float) -> None:
+    distances = [*tolerances, *others]
+    if not len(tolerances) or not all(np.isfinite(t) and t > 0 for t in distances):
+        raise RangeError("tolerances > 0 mm", f"{list(distances)}", "pass distances like (1, 2, 4)")
+    if any(b <= a for a, b in pairwise(calibres)):
+        raise RangeError("rising calibres", f"{list(calibres)}", "pass radii like (1.5, 3.0)")
+
+
+def _calibres(radius: FloatArray, limits: Sequence[float]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the names of the radius classes and the class of each radius, (S,); -1 where unknown."""
+    texts = [f"{limit:g}" for limit in limits]
+    between = [f"{low}-{high}" for low, high in pairwise(texts)]
+    names = [f"<{texts[0]}", *between, f">={texts[-1]}"] if texts else ["all"]
+    classes = np.searchsorted(np.asarray(limits, dtype=np.float64), radius, side="right")
+    return names, np.where(np.isnan(radius), -1, classes)
+
+
+def _recall_by_calibre(found: NDArray[np.int64], calibre: NDArray[np.int64], names: list[str]) -> dict[str, float]:
+    is_found = np.zeros(len(calibre), dtype=bool)
+    is_found[found] = True
+    groups = {name: is_found[calibre == i] for i, name in enumerate(names)}
+    return {name: float(group.mean()) if len(group) else np.nan for name, group in groups.items()}
+
+
+def _bifurcations(graph: VesselGraph, region: Volume | None) -> FloatArray:
+    return _nodes(graph, graph.degree >= 3, region)
+
+
+def _tips(graph: VesselGraph, region: Volume | None) -> FloatArray:
+    return _nodes(graph, graph.degree == 1, region)
+
+
+def _nodes(graph: VesselGraph, wanted: NDArray[np.bool_], region: Volume | None) -> FloatArray:
+    if region is not None:
+        wanted = wanted & is_inside(region, graph.node_position)
+    return graph.node_position[wanted]
+
+
+def _score_branches(ours: Samples, theirs: Samples, tolerance: float) -> Score:
+    return Score(
+        n_predicted=len(np.unique(ours.branch)),
+        n_truth=len(np.unique(theirs.branch)),
+        n_right=_n_covered(ours, theirs, tolerance),
+        n_found=_n_covered(theirs, ours, tolerance),
+    )
+
+
+def _n_covered(these: Samples, others: Samples, tolerance: float) -> int:
+    """Return how many branches of ``these`` have one branch of ``others`` within the tolerance of > 80 % of their points."""
+    if not len(these) or not len(others):
+        return 0
+    near = cKDTree(these.position).sparse_distance_matrix(cKDTree(others.position), tolerance, output_type="ndarray")
+    covers = np.unique(np.stack([near["i"], others.branch[near["j"]]], axis=1), axis=0)
+    pairs, count = np.unique(np.stack([these.branch[covers[:, 0]], covers[:, 1]], axis=1), axis=0, return_counts=True)
+    size = np.bincount(these.branch)
+    return len(np.unique(pairs[count > BRANCH_COVERAGE * size[pairs[:, 0]], 0]))
+
+
+def _tube_cldice(ours: Samples, theirs: Samples) -> float:
+    if np.isnan(ours.radius).any() or np.isnan(theirs.radius).any():
+        return np.nan
+    right, found = int(_in_tubes(ours, theirs).sum()), int(_in_tubes(theirs, ours).sum())
+    return Score(len(ours), len(theirs), right, found).f1
+
+
+def _in_tubes(points: Samples, tubes: Samples) -> NDArray[np.bool_]:
+    """Return which points lie inside any ball of the other samples.
+
+    |p - q|^2 <= r^2 for any ball is a nearest-neighbour question in 4-D: give q the extra coordinate sqrt(R^2 - r^2), R the
+    largest radius, and p the coordinate 0; then the squared distance is |p - q|^2 - r^2 + R^2.
+    """
+    if not len(points) or not len(tubes):
+        return np.zeros(len(points), dtype=bool)
+    largest = float(tubes.radius.max())
+    lifted = np.column_stack([tubes.position, np.sqrt(np.maximum(largest**2 - tubes.radius**2, 0.0))])
+    flat = np.column_stack([points.position, np.zeros(len(points))])
+    return np.asarray(cKDTree(lifted).query(flat)[0] <= largest * (1.0 + 1e-9))
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _key(tolerance: float) -> str:
+    return f"{tolerance:g}"
