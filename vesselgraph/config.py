@@ -79,11 +79,22 @@ class StageConfig(BaseModel):
 class RegistrationConfig(StageConfig):
     """How several phases are brought onto one grid."""
 
+    reference: str = Field("", description="phase that gives the grid; empty: one named portal if there, else the first")
     step: float = Field(3.0, gt=0, le=10, description="grid step of the registration, mm")
+    vessel_diameter: float = Field(15.0, ge=0, le=40, description="structures thinner than this do not drive the match, mm")
+    max_shift: float = Field(30.0, ge=0, le=100, description="largest breathing shift searched for, mm")
     bspline_spacing: float = Field(50.0, gt=5, le=200, description="distance of the B-spline control points, mm")
+    max_deformation: float = Field(20.0, ge=0, le=100, description="largest B-spline displacement, mm; 0 leaves the match rigid")
+    min_gain_fraction: float = Field(
+        0.02, ge=0, le=1, description="a step is kept if it raises the mutual information by at least this share"
+    )
+    sampling_fraction: float = Field(0.25, gt=0, le=1, description="share of the voxels the metric looks at")
     seed: int = Field(0, ge=0, description="seed of the metric's sampling")
     refuse_below: float = Field(0.3, ge=0, le=1, description="refuse when the body masks overlap less than this (Dice)")
     warn_below: float = Field(0.9, ge=0, le=1, description="warn when the body masks overlap less than this (Dice)")
+    warn_correlation_below: float = Field(
+        0.5, ge=-1, le=1, description="warn when soft tissue agrees less than this after the match (correlation)"
+    )
 
 
 class RegionConfig(StageConfig):
@@ -110,6 +121,8 @@ class TraceConfig(StageConfig):
     """From heatmap to an over-complete graph."""
 
     threshold: float = Field(0.1, gt=0, lt=1, description="heat above which a voxel can belong to a vessel")
+    max_gap: float = Field(8.0, ge=0, le=50, description="longest gap a candidate bridge may cross, mm")
+    max_turn_deg: float = Field(60.0, ge=0, le=180, description="largest angle between a tip's direction and its bridge")
     backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
 
 
@@ -122,7 +135,7 @@ class PruneConfig(StageConfig):
 class SurfaceConfig(StageConfig):
     """From graph to a closed surface."""
 
-    step: float = Field(0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if any vessel is thinner than 1.5 steps")
+    step: float = Field(0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if a vessel is thinner than 1.5 steps")
     blend_fraction: float = Field(0.25, ge=0, le=1, description="smooth blend at junctions, share of the local radius")
     max_error: float = Field(0.05, ge=0, le=2, description="largest distance decimation may move the surface, mm")
     min_radius: float = Field(0.3, gt=0, le=5, description="thinner branches are drawn with this radius, mm")

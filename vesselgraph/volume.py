@@ -129,6 +129,14 @@ def _describe(volume: Volume) -> str:
 class PhaseSet(Mapping[str, Volume]):
     """Named contrast phases on one grid, in a stated order; the first is the reference.
 
+    Parameters
+    ----------
+    phases : mapping of name to Volume
+    quality : mapping of name to figures
+        How well each phase fits the reference, before and after; see :func:`~vesselgraph.registration.register_phases`.
+    warnings : tuple of str
+        What a reader of the result should know, in plain words.
+
     Raises
     ------
     InputError
@@ -139,6 +147,7 @@ class PhaseSet(Mapping[str, Volume]):
 
     phases: Mapping[str, Volume]
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.phases:
