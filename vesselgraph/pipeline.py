@@ -71,8 +71,8 @@ def reconstruct(
     Parameters
     ----------
     image : Volume or PhaseSet
-        One image, or several registered phases; any orientation, any spacing. Voxels that are NaN take the smallest finite
-        value and are reported.
+        One image (called "image" in the record), or several registered phases; any orientation, any spacing. Voxels that are
+        NaN take the smallest finite value and are reported.
     config : PipelineConfig
         One section a stage.
     mask : Volume, optional
@@ -100,7 +100,7 @@ def reconstruct(
     InputError
         A stage refuses its input.
     """
-    phases = image if isinstance(image, PhaseSet) else PhaseSet({image.name or "image": image})
+    phases = image if isinstance(image, PhaseSet) else PhaseSet({"image": image})
     estimate = _require_memory(phases, config, mask)
     log = RunLog()
     started = datetime.now(UTC)

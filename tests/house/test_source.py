@@ -44,7 +44,8 @@ def caught_here(tree):
 @pytest.mark.parametrize("path", FILES, ids=ids)
 def test_only_own_errors_are_raised(path):
     tree = tree_of(path)
-    leaving = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) and node not in caught_here(tree)]
+    caught = caught_here(tree)
+    leaving = [node for node in ast.walk(tree) if isinstance(node, ast.Raise) and node not in caught]
     raised = {dotted(node.exc) for node in leaving if node.exc is not None}
     named = {name for name in raised if (name and name[0].isupper()) or "." in name}
     assert named <= ALLOWED_RAISES

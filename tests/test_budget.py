@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vesselgraph.budget import estimate_memory
+from vesselgraph.config import PipelineConfig
+from vesselgraph.errors import BudgetError
+
+
+def estimate(shape=(130, 512, 512), spacing=(1.6, 0.6, 0.6), config=None, **more):
+    return estimate_memory(shape, spacing, config or PipelineConfig(), **more)
+
+
+def test_whole_abdomen_fits_the_default_bound():
+    estimate().require(PipelineConfig())
+
+
+def test_bound_is_checked_and_all_three_facts_are_said():
+    config = PipelineConfig(max_memory_gb=1.0)
+    with pytest.raises(BudgetError, match=r"at most 1 GB .*estimate of .* GB .*raise heatmap\.step"):
+        estimate().require(config)
+
+
+def test_region_lowers_the_need_of_the_tracing_grid_only():
+    whole, part = estimate(), estimate(traced_extent=(100.0, 150.0, 150.0))
+    assert part.tracing_gb < whole.tracing_gb / 8
+    assert part.image_gb == whole.image_gb
+
+
+def test_extent_beyond_the_image_counts_as_the_image():
+    assert estimate(traced_extent=(1e6, 1e6, 1e6)).tracing_gb == estimate().tracing_gb
+
+
+def test_half_the_step_needs_eight_times_the_tracing_memory():
+    coarse = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=1"]))
+    fine = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=0.5"]))
+    assert fine.tracing_gb == pytest.approx(8 * coarse.tracing_gb)
+
+
+@given(st.integers(1, 4), st.floats(1, 8))
+def test_need_grows_with_phases_and_bytes(n_phases, n_bytes):
+    more = estimate(n_phases=n_phases + 1, bytes_per_voxel=n_bytes).total_gb
+    assert more > estimate(n_phases=n_phases, bytes_per_voxel=n_bytes).total_gb
