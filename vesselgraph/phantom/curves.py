@@ -142,10 +142,8 @@ class CurvedTree:
 
     def without(self, dead: set[int]) -> CurvedTree:
         """Return the tree without the subtrees below the given segments."""
-        names = StraightTree(self.tree.tip_radius, self.tree.exponent, list(np.arange(len(self.wiggle))), self.tree.parent)
-        names.n_tips, names.may_touch = self.tree.n_tips, self.tree.may_touch
-        kept = np.array(names.without(dead).position, dtype=np.int64)
-        curved = CurvedTree(self.tree.without(dead), self.wiggle[kept], self.slack[kept], self.tip_radius[kept])
+        kept = self.tree.survivors(dead)
+        curved = CurvedTree(self.tree.reduced(kept), self.wiggle[kept], self.slack[kept], self.tip_radius[kept])
         curved.draw()
         return curved
 
@@ -153,7 +151,7 @@ class CurvedTree:
         """Return paths and radii from true junction to true junction or tip, in the direction away from the root."""
         children = children_of(self.tree)
         paths, radii = [], []
-        stack = [child for child in children[0]]
+        stack = list(children[0])
         while stack:
             node = stack.pop()
             path, radius = [self.paths[node]], [self.radii[node]]

@@ -8,20 +8,19 @@ an unlikely angle or comes too close to another vessel is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vesselgraph.phantom.anatomy import Organ
 from vesselgraph.space import FloatArray
-
-Distance = Callable[[FloatArray], FloatArray]
 
 _ALONG = np.array([0.15, 0.35, 0.55, 0.75, 0.9])
 _TOWARD = np.array([0.08, 0.2, 0.35, 0.5])
 _TRIED = 24
+_CANDIDATES = 60
 
 
 @dataclass(eq=False)
@@ -48,7 +47,7 @@ class StraightTree:
         """Number of tips."""
         return self.n_tips[0] if self.n_tips else 0
 
-    def radius(self, n_tips: NDArray[np.int64]) -> FloatArray:
+    def radius(self, n_tips: NDArray[np.float64]) -> FloatArray:
         """Return the radius of segments with that many tips downstream, mm."""
         return np.asarray(self.tip_radius * np.maximum(n_tips, 1) ** (1.0 / self.exponent))
 
@@ -93,27 +92,33 @@ class StraightTree:
                 cost[node] = cost[above] + extra[above] * length[above]
         return cost
 
-    def without(self, dead: set[int]) -> StraightTree:
-        """Return the tree without the subtrees below the given segments; their junctions stay as points on the way."""
+    def survivors(self, dead: set[int]) -> list[int]:
+        """Return the nodes left, parents first, when the given segments and all below them are cut off.
+
+        A junction that loses one daughter stays as a point on the way; one that loses both goes too.
+        """
         gone = set(dead)
-        kept = []
-        for node in self.top_down():
-            if node in gone or self.parent[node] in gone:
-                gone.add(node)
-            else:
-                kept.append(node)
-        # A junction that lost both daughters would be a tip in the middle of nowhere: it goes too.
-        has_child = {self.parent[node] for node in kept}
-        was_inner = set(self.parent)
-        bare = {node for node in kept if node in was_inner and node not in has_child}
-        if bare:
-            return self.without(gone | bare)
+        while True:
+            kept = []
+            for node in self.top_down():
+                if node in gone or self.parent[node] in gone:
+                    gone.add(node)
+                else:
+                    kept.append(node)
+            bare = (set(kept) & set(self.parent)) - {self.parent[node] for node in kept} - {0}
+            if not bare:
+                return kept
+            gone |= bare
+
+    def reduced(self, kept: list[int]) -> StraightTree:
+        """Return the tree of the nodes ``kept``, which come parents first and hold the parent of each."""
         label = {node: i for i, node in enumerate(kept)}
         tree = StraightTree(self.tip_radius, self.exponent)
         tree.position = [self.position[node] for node in kept]
         tree.parent = [label.get(self.parent[node], -1) for node in kept]
         tree.may_touch = [self.may_touch[node] for node in kept]
-        tree.n_tips = [0 if node in has_child else 1 for node in kept]
+        inner = set(tree.parent)
+        tree.n_tips = [0 if i in inner else 1 for i in range(len(kept))]
         for i in range(len(kept) - 1, 0, -1):
             tree.n_tips[tree.parent[i]] += tree.n_tips[i]
         return tree
@@ -181,11 +186,14 @@ class GrowthRules:
         Shortest segment.
     wall : float, mm
         Free distance between a vessel and the surface of the organ.
+    gate : float, mm
+        Around the root no distance to the surface is kept.
     """
 
     clearance: float
     min_step: float
     wall: float
+    gate: float
 
 
 def _angles_fit(before: FloatArray, old: FloatArray, new: FloatArray) -> bool:
@@ -199,7 +207,7 @@ def try_join(
     other: StraightTree,
     tip: FloatArray,
     share_grown: float,
-    organ: Distance,
+    organ: Organ,
     rules: GrowthRules,
     across: float,
 ) -> bool:
@@ -226,7 +234,9 @@ def try_join(
         if min(steps) < max(rules.min_step, 1.8 * thick) or not _angles_fit(x - a, b - x, tip - x):
             continue
         line = np.concatenate([np.linspace(x, end_point, 6) for end_point in (a, b, tip)])
-        if segment != 0 and organ(line).max() > -rules.wall - new_radius:
+        # The trunk comes from outside through the hilum: near the root the wall does not count.
+        inner = line[np.linalg.norm(line - tree.position[0], axis=1) > rules.gate]
+        if len(inner) and organ.distance(inner).max() > -rules.wall - new_radius:
             continue
         skip = _neighbours(tree, segment)
         pieces = ((a, x, thick), (x, b, thick), (x, tip, new_radius))
@@ -272,58 +282,53 @@ def _neighbours(tree: StraightTree, segment: int) -> NDArray[np.bool_]:
 def grow(
     roots: tuple[FloatArray, FloatArray],
     seeds: tuple[FloatArray, FloatArray],
-    sample: Callable[[], FloatArray],
-    organ: Distance,
+    organ: Organ,
     rules: GrowthRules,
-    *,
     n_tips: int,
-    tip_radius: float,
-    exponent: float,
     touching: float,
+    trees: tuple[StraightTree, StraightTree],
     rng: np.random.Generator,
-) -> tuple[StraightTree, StraightTree]:
-    """Return two trees grown in turn, so that they share the room.
+) -> None:
+    """Grow two trees in turn, so that they share the room, until both have ``n_tips`` or no room is left.
+
+    Every tip is the farthest from its own tree among some random points (best-candidate sampling), which fills the organ
+    evenly.
 
     Parameters
     ----------
     roots, seeds : ((3,), (3,)), ((n, 3), (n, 3)) mm
         Root of each tree and the ends of its first branches, in order.
-    sample : function
-        Draws a random point of the organ, (3,) mm.
-    n_tips : int
-        Tips wanted for each tree. Fewer are returned if no room is left.
     touching : float
         Share of the tips whose branch may touch the other tree.
+    trees : two StraightTree
+        Empty; filled in place.
     """
-    trees = StraightTree(tip_radius, exponent), StraightTree(tip_radius, exponent)
     for tree, root, seed in zip(trees, roots, seeds, strict=True):
         tree.start(root, seed[0])
     waiting = [list(seed[1:]) for seed in seeds]
-    reach = np.array([np.cbrt(1.0 / n_tips) * np.abs(roots[0] - roots[1]).max()] * 2)
-    patience = 60 * n_tips
+    patience = 40 * n_tips
     while min(tree.total_tips for tree in trees) < n_tips and patience > 0:
         turn = 0 if trees[0].total_tips <= trees[1].total_tips else 1
         patience -= 1
-        given = bool(waiting[turn])
-        tip = waiting[turn].pop(0) if given else sample()
         tree, other = trees[turn], trees[1 - turn]
         share = tree.total_tips / n_tips
-        if not given and not _has_room(tip, tree, other, share, reach[turn], rules):
-            reach[turn] *= 0.98
-            continue
-        across = -0.3 * tip_radius if rng.random() < touching else rules.clearance
-        if not try_join(tree, other, tip, share, organ, rules, across):
-            reach[turn] *= 0.98
-    return trees
+        tip = waiting[turn].pop(0) if waiting[turn] else _farthest(tree, other, share, organ, rules, rng)
+        across = -0.4 * tree.tip_radius if rng.random() < touching else rules.clearance
+        if tip is not None:
+            try_join(tree, other, tip, share, organ, rules, across)
 
 
-def _has_room(
-    tip: FloatArray, tree: StraightTree, other: StraightTree, share: float, reach: float, rules: GrowthRules
-) -> bool:
-    """Whether a tip is ``reach`` away from its own tree and clear of the other."""
-    for kind, wanted in ((tree, max(reach, 2.0 * rules.clearance)), (other, rules.clearance)):
-        start, end, radii = kind.segments(share)
-        nobody = np.zeros(len(start), np.bool_)
-        if smallest_clearance(tip, tip, tree.tip_radius, start, end, radii, nobody) < wanted:
-            return False
-    return True
+def _farthest(
+    tree: StraightTree, other: StraightTree, share: float, organ: Organ, rules: GrowthRules, rng: np.random.Generator
+) -> FloatArray | None:
+    """Return the best of some random points for a new tip; None if none is free."""
+    points = rng.uniform(-1.0, 1.0, (_CANDIDATES, 3)) * organ.half
+    points = points[organ.distance(points) < -rules.wall - 1.5 * tree.tip_radius]
+    best, chosen = 2.0 * rules.clearance, None
+    nobody = np.zeros(max(len(tree.parent), len(other.parent)), np.bool_)
+    own, theirs = tree.segments(share), other.segments(share)
+    for point in points:
+        gap = smallest_clearance(point, point, tree.tip_radius, *own, nobody)
+        if gap > best and smallest_clearance(point, point, tree.tip_radius, *theirs, nobody) >= rules.clearance:
+            best, chosen = gap, point
+    return chosen

@@ -6,15 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from vesselgraph.space import FloatArray, Space
+from vesselgraph.space import Space
 
 Image = NDArray[np.float32]
-
-
-def slab_points(space: Space, shape: tuple[int, int, int], first: int, last: int) -> FloatArray:
-    """Return the world positions of planes ``first`` up to ``last``, (n, 3) mm; slabs keep memory bounded."""
-    grid = np.stack(np.meshgrid(np.arange(first, last), *(np.arange(n) for n in shape[1:]), indexing="ij"), axis=-1)
-    return space.to_world(grid.reshape(-1, 3))
 
 
 def blur(image: Image, sigma: float, space: Space) -> Image:

@@ -51,8 +51,13 @@ def _mark_cone(
     ra: float,
     rb: float,
     spacing: FloatArray,
+    caliber: NDArray[np.float32],
 ) -> None:
-    """Set the bits of the sub-samples of each voxel that lie inside one cone; positions are in grid-axis mm."""
+    """Set the bits of the sub-samples of each voxel that lie inside one cone; positions are in grid-axis mm.
+
+    ``caliber`` (empty: not wanted) takes the largest radius of the cones that reach a voxel.
+    """
+    wide = np.float32(max(ra, rb))
     low = np.empty(3, np.int64)
     high = np.empty(3, np.int64)
     for k in range(3):
@@ -63,12 +68,14 @@ def _mark_cone(
     for i in range(low[0], high[0] + 1):
         for j in range(low[1], high[1] + 1):
             for k in range(low[2], high[2] + 1):
-                if bits[i, j, k] == _FULL:
+                if bits[i, j, k] == _FULL and (caliber.size == 0 or caliber[i, j, k] >= wide):
                     continue
                 p[0], p[1], p[2] = i * spacing[0], j * spacing[1], k * spacing[2]
                 centre = _cone_distance(p, a, b, ra, rb)
                 if centre > half:
                     continue
+                if caliber.size:
+                    caliber[i, j, k] = max(caliber[i, j, k], wide)
                 if centre < -half:
                     bits[i, j, k] = _FULL
                     continue
@@ -84,10 +91,11 @@ def _mark_cone(
 
 @numba.njit(cache=True)
 def _mark_cones(
-    bits: NDArray[np.uint32], start: FloatArray, end: FloatArray, r0: FloatArray, r1: FloatArray, spacing: FloatArray
+    bits: NDArray[np.uint32], start: FloatArray, end: FloatArray, r0: FloatArray, r1: FloatArray, spacing: FloatArray,
+    caliber: NDArray[np.float32],
 ) -> None:
     for s in range(len(start)):
-        _mark_cone(bits, start[s], end[s], r0[s], r1[s], spacing)
+        _mark_cone(bits, start[s], end[s], r0[s], r1[s], spacing, caliber)
 
 
 @numba.njit(cache=True)
@@ -118,13 +126,18 @@ def _segments(graph: VesselGraph, space: Space) -> tuple[FloatArray, FloatArray,
     return position[first], position[first + 1], radius[first], radius[first + 1]
 
 
-def coverage_bits(graph: VesselGraph, space: Space, shape: tuple[int, int, int]) -> NDArray[np.uint32]:
-    """Return, for each voxel, which of its 3 x 3 x 3 sub-samples lie inside the vessels: one bit each."""
+def coverage_bits(
+    graph: VesselGraph, space: Space, shape: tuple[int, int, int], caliber: NDArray[np.float32] | None = None
+) -> NDArray[np.uint32]:
+    """Return, for each voxel, which of its 3 x 3 x 3 sub-samples lie inside the vessels: one bit each.
+
+    ``caliber``, a float32 array of the grid, is raised to the radius (mm) of the widest vessel that reaches each voxel.
+    """
     if len(shape) != 3 or min(shape) < 1:
         raise RangeError("a positive grid shape of three axes", f"{shape}", "pass (planes, rows, columns)")
     bits = np.zeros(shape, np.uint32)
     start, end, r0, r1 = _segments(graph, space)
-    _mark_cones(bits, start, end, r0, r1, space.spacing.copy())
+    _mark_cones(bits, start, end, r0, r1, space.spacing.copy(), np.zeros((0, 0, 0), np.float32) if caliber is None else caliber)
     return bits
 
 
