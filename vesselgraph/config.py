@@ -105,6 +105,7 @@ class RegionConfig(StageConfig):
         description="auto: the liver where it is found on portal-phase abdominal CT, else the whole field of view",
     )
     margin: float = Field(5.0, ge=0, le=100, description="rim added around the region, mm")
+    step: float = Field(3.0, ge=2, le=5, description="step of the grid on which the liver is looked for, mm")
 
 
 class HeatmapConfig(StageConfig):
