@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ RECORD_FILE = "run.json"
 RESULT_FILES = (*GRAPH_FILES, "branches.csv", *MESH_FILES, "heatmap.nii.gz", "report.html", RECORD_FILE)
 
 
-def prepare_folder(folder: str | Path) -> Path:
-    """Return the output folder, made if it is missing, after checking that results may be written there.
+def check_folder(folder: str | Path) -> None:
+    """Check that results may be written into a folder, before a long run; nothing is left behind.
 
     Files of an earlier run (recognised by its ``run.json``) may be replaced; other files in the folder are left alone.
 
@@ -40,13 +41,24 @@ def prepare_folder(folder: str | Path) -> Path:
             f"{place} with {', '.join(taken[:5])} and no run.json of vesselgraph",
             "choose another folder or move these files away",
         )
+    with _folder(place), tempfile.TemporaryFile(dir=place):
+        pass
+
+
+@contextmanager
+def _folder(place: Path) -> Iterator[None]:
+    """Make a folder for the body; take away what was made if it is still empty afterwards."""
+    made = [path for path in (place, *place.parents) if not path.exists()]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        yield
     except OSError as error:
-        raise _cannot_write(place, error) from error
-    return place
+        do = "check the path, its rights and the free space"
+        raise OutputError(f"to write into {place}", error.strerror or str(error), do) from error
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def write_results(
@@ -66,7 +78,7 @@ def write_results(
     result : Reconstruction
         What to write.
     folder : str or Path
-        Made if missing; see :func:`prepare_folder` for what may be replaced.
+        Made if missing; see :func:`check_folder` for what may be replaced.
     scores : mapping, optional
         Agreement with a known truth, shown in the report and kept in ``run.json``.
     progress : Progress
@@ -77,10 +89,10 @@ def write_results(
     OutputError
         The folder cannot be written, the disk is full, or foreign files have our names.
     """
-    existed = Path(folder).exists()
-    place = prepare_folder(folder)
+    check_folder(folder)
+    place = Path(folder)
     run = dict(result.run) if scores is None else {**result.run, "scores": dict(scores)}
-    try:
+    with _folder(place):
         staging = Path(tempfile.mkdtemp(prefix=".vesselgraph-", dir=place))
         try:
             writers = _writers(result, run, scores, progress)
@@ -92,11 +104,6 @@ def write_results(
             progress("writing", 1.0)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise _cannot_write(place, error) from error
-    finally:
-        if not existed and not any(place.iterdir()):
-            place.rmdir()
     return [place / name for name in RESULT_FILES]
 
 
@@ -134,7 +141,3 @@ def _is_ours(record: Path) -> bool:
         return bool(json.loads(record.read_text(encoding="utf-8")).get("program") == "vesselgraph")
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _cannot_write(place: Path, error: OSError) -> OutputError:
-    return OutputError(f"to write into {place}", error.strerror or str(error), "check the path, its rights and the free space")

@@ -53,7 +53,7 @@ def reconstruct(
     config = load_config(recipe, overrides)
     others = _named_paths(phase or [])
     _check_inputs([image, *others.values(), *(path for path in (mask, heatmap) if path)])
-    vg.prepare_folder(out)
+    vg.check_folder(out)
     sources = {"image": image, **others, **{k: p for k, p in (("mask", mask), ("heatmap", heatmap)) if p}}
     with progress_bar(quiet) as progress:
         result = _run(sources, config, series, mask_label, progress)
@@ -76,7 +76,7 @@ def demo(
     """Show the whole way on a generated CT: write it as DICOM, read it back, reconstruct it, score it against its truth."""
     config = load_config(recipe, overrides)
     _check_inputs([path for path in (image, mask) if path])
-    vg.prepare_folder(out)
+    vg.check_folder(out)
     scores = None
     with progress_bar(quiet) as progress:
         phantom = None
