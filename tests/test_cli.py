@@ -107,7 +107,7 @@ def test_own_mask_as_heatmap_is_traced_and_scored(case, tmp_path, cli):
     code, text, err = cli("evaluate", out / "graph.vtp", case / "truth.vtp", "--json")
     assert code == 0, err
     scores = json.loads(text)
-    assert scores["centerline"]["2.0"]["f1"] > 0.9
+    assert scores["centerline"]["2"]["f1"] > 0.9
 
 
 def test_second_run_replaces_the_first_and_leaves_other_files_alone(case, tmp_path, cli):
@@ -127,7 +127,7 @@ def test_small_demo_scores_itself(tmp_path):
     assert "against the known truth" in done.stdout
     assert str(tmp_path / "demo/report.html") in done.stdout
     scores = json.loads((tmp_path / "demo/run.json").read_text())["scores"]
-    assert scores["centerline"]["2.0"]["f1"] > 0.6
+    assert scores["centerline"]["2"]["f1"] > 0.6
     assert len(list((tmp_path / "demo/ct-dicom").iterdir())) == 96
 
 

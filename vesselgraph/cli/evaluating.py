@@ -26,17 +26,33 @@ def evaluate(
 
 
 def score_table(scores: Mapping[str, Any]) -> str:
-    """Return the scores as lines of name and value."""
-    return "\n".join(f"  {name:<32}{_shown(value)}" for name, value in _flat(scores))
+    """Return the main scores of ``GraphScores.to_dict()`` as aligned lines.
+
+    Examples
+    --------
+    >>> print(score_table({"branch": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3}}))
+                        precision  recall      F1
+    branches                1.000   0.500   0.667
+    """
+    lines = [f"{'':<18}{'precision':>11}{'recall':>8}{'F1':>8}"]
+    rows = {f"centerline, {mm} mm": row for mm, row in scores.get("centerline", {}).items()}
+    rows |= {title: scores[key] for key, title in _NODES_AND_BRANCHES.items() if key in scores}
+    lines += [f"{name:<18}{row['precision']:>11.3f}{row['recall']:>8.3f}{row['f1']:>8.3f}" for name, row in rows.items()]
+    for name, path, unit in _FIGURES:
+        value: Any = scores
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None:
+            shown = f"{value:.3f}" if isinstance(value, float) else ", ".join(str(item) for item in value)
+            lines.append(f"{name:<18}{shown:>11} {unit}".rstrip())
+    return "\n".join(lines)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        rows += _flat(value, f"{name} ") if isinstance(value, Mapping) else [(name, value)]
-    return rows
-
-
-def _shown(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+_NODES_AND_BRANCHES = {"branch": "branches", "bifurcation": "branch points", "tip": "tips"}
+_FIGURES = (
+    ("radius error", ("radius", "mae"), "mm (mean absolute)"),
+    ("radius bias", ("radius", "bias"), "mm"),
+    ("length ratio", ("length", "ratio"), "found / true"),
+    ("clDice", ("cldice",), ""),
+    ("Betti errors", ("betti", "error"), "(pieces, loops)"),
+)
