@@ -6,7 +6,46 @@ Names are loaded on first use: ``import vesselgraph`` loads neither torch nor vt
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vesselgraph.config import PipelineConfig as PipelineConfig
+    from vesselgraph.errors import VesselGraphError as VesselGraphError
+    from vesselgraph.graph import VesselGraph as VesselGraph
+    from vesselgraph.heatmap import predict_heatmap as predict_heatmap
+    from vesselgraph.io import list_series as list_series
+    from vesselgraph.io import read_graph as read_graph
+    from vesselgraph.io import read_heatmap as read_heatmap
+    from vesselgraph.io import read_image as read_image
+    from vesselgraph.io import read_mask as read_mask
+    from vesselgraph.io import read_mesh as read_mesh
+    from vesselgraph.io import read_phases as read_phases
+    from vesselgraph.io import write_branch_table as write_branch_table
+    from vesselgraph.io import write_dicom_series as write_dicom_series
+    from vesselgraph.io import write_graph as write_graph
+    from vesselgraph.io import write_image as write_image
+    from vesselgraph.io import write_mesh as write_mesh
+    from vesselgraph.mesh import Mesh as Mesh
+    from vesselgraph.metrics import compare_graphs as compare_graphs
+    from vesselgraph.phantom import make_phantom as make_phantom
+    from vesselgraph.pipeline import Reconstruction as Reconstruction
+    from vesselgraph.pipeline import reconstruct as reconstruct
+    from vesselgraph.pruning import judge as judge
+    from vesselgraph.pruning import prune as prune
+    from vesselgraph.region import estimate_region as estimate_region
+    from vesselgraph.region import region_from_mask as region_from_mask
+    from vesselgraph.registration import register_phases as register_phases
+    from vesselgraph.report import write_report as write_report
+    from vesselgraph.resampling import resample_like as resample_like
+    from vesselgraph.results import check_folder as check_folder
+    from vesselgraph.results import write_results as write_results
+    from vesselgraph.space import Space as Space
+    from vesselgraph.surface import build_surface as build_surface
+    from vesselgraph.surface import check_surface as check_surface
+    from vesselgraph.tracing import trace as trace
+    from vesselgraph.volume import Heatmap as Heatmap
+    from vesselgraph.volume import PhaseSet as PhaseSet
+    from vesselgraph.volume import Volume as Volume
 
 __version__ = "0.1.0"
 

@@ -1,10 +1,12 @@
 """What importing the package loads, and that its public names are there."""
 
+import ast
 import importlib
 import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,13 @@ def test_whole_pipeline_loads_no_torch():
 @pytest.mark.parametrize("name", vesselgraph.__all__)
 def test_public_name_exists(name):
     assert getattr(vesselgraph, name) is not None
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(Path(vesselgraph.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == vesselgraph._HOME
 
 
 def test_unknown_name_raises():
