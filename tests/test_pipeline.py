@@ -1,0 +1,203 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import vesselgraph as vg
+from vesselgraph.config import PhantomConfig, PipelineConfig
+from vesselgraph.errors import BudgetError, RangeError, SpaceMismatchError
+from vesselgraph.pipeline import describe_graph, dropped_branches, reconstruct
+from vesselgraph.space import Space
+
+FAST = PipelineConfig.build({"region": {"method": "whole"}, "surface": {"step": 1.0}})
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return vg.make_phantom(PhantomConfig(shape=(72, 72, 72), spacing=(1.4, 1.4, 1.4), n_tips=8, noise=10.0))
+
+
+@pytest.fixture(scope="module")
+def result(phantom):
+    return reconstruct(phantom.image, FAST, mask=phantom.organ_mask)
+
+
+def same_vessels(graph, other, tolerance=1.0):
+    return vg.compare_graphs(graph, other, tolerances=(tolerance,)).centerline[tolerance].f1
+
+
+def test_most_of_the_vessels_are_found(phantom, result):
+    score = vg.compare_graphs(result.graph, phantom.graph, region=phantom.organ_mask).centerline[2.0]
+    assert score.f1 > 0.7
+
+
+def test_surface_is_closed_and_says_so(result):
+    assert result.run["surface"]["n_faces"] == result.mesh.n_faces > 0
+    assert result.mesh.volume > 0
+
+
+def test_record_is_plain_json(result):
+    again = json.loads(json.dumps(result.run, allow_nan=False))
+    assert again == result.run
+    assert {"program", "started", "versions", "machine", "config", "config_digest", "inputs", "timings"} <= set(again)
+    assert list(again["timings"]) == ["check", "region", "heatmap", "trace", "prune", "surface", "total"]
+    assert again["config_digest"] == FAST.digest()
+
+
+def test_every_candidate_is_kept_or_has_a_reason(result):
+    candidates, run = result.overcomplete, result.run
+    n_cut = sum(row["n_branches"] for row in run["dropped"].values())
+    kept = candidates.edge_data["keep"].astype(bool)
+    assert n_cut == int((~kept).sum())
+    assert sum(row["length"] for row in run["dropped"].values()) == pytest.approx(candidates.edge_length[~kept].sum(), abs=0.1)
+    assert all(run["dropped"])
+
+
+def test_same_input_gives_the_same_result(phantom, result):
+    again = reconstruct(phantom.image, FAST, mask=phantom.organ_mask)
+    assert np.array_equal(again.graph.path_position, result.graph.path_position)
+    assert np.array_equal(again.mesh.points, result.mesh.points)
+    assert again.run["inputs"] == result.run["inputs"]
+
+
+def moved(volume, axes, flips):
+    """The same volume in the world, stored with its axes in another order and some of them backwards."""
+    array, space = volume.array.transpose(axes), volume.space
+    spacing, direction, first = space.spacing[list(axes)], space.direction[:, list(axes)].copy(), np.zeros(3)
+    for axis in flips:
+        array = np.flip(array, axis)
+        first[axes[axis]] = volume.shape[axes[axis]] - 1
+        direction[:, axis] *= -1
+    return vg.Volume(array, Space(spacing, space.to_world(first), direction), volume.name)
+
+
+@pytest.mark.parametrize(("axes", "flips"), [((0, 1, 2), (0,)), ((0, 1, 2), (1, 2)), ((2, 0, 1), ()), ((1, 0, 2), (2,))])
+def test_storage_order_does_not_matter(phantom, result, axes, flips):
+    image, mask = moved(phantom.image, axes, flips), moved(phantom.organ_mask, axes, flips)
+    other = reconstruct(image, FAST, mask=mask)
+    assert same_vessels(other.graph, result.graph) > 0.97
+
+
+def test_crop_around_the_organ_does_not_matter(phantom, result):
+    where = np.argwhere(phantom.organ_mask.array)
+    first = np.maximum(where.min(axis=0) - 10, 0)
+    last = np.minimum(where.max(axis=0) + 11, phantom.image.shape)
+    cropped = reconstruct(phantom.image.crop(tuple(first), tuple(last)), FAST, mask=phantom.organ_mask)
+    assert same_vessels(cropped.graph, result.graph) > 0.97
+
+
+def test_translated_and_turned_world_moves_the_graph_along(phantom, result):
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    shift = np.array([100.0, -50.0, 20.0])
+
+    def carried(volume):
+        space = volume.space
+        return vg.Volume(volume.array, Space(space.spacing, turn @ space.origin + shift, turn @ space.direction))
+
+    other = reconstruct(carried(phantom.image), FAST, mask=carried(phantom.organ_mask)).graph
+    expected = result.graph.path_position @ turn.T + shift
+    assert np.abs(np.sort(other.path_position, axis=0) - np.sort(expected, axis=0)).max() < 1e-3
+
+
+def test_missing_mask_is_said(phantom):
+    run = reconstruct(phantom.image, FAST).run
+    assert any("No organ mask" in warning for warning in run["warnings"])
+    assert run["region"]["kind"] == "whole"
+
+
+def test_own_heatmap_keeps_its_grid(phantom):
+    heat = phantom.vessel_mask.with_array(phantom.vessel_mask.array.astype(np.float32))
+    part = heat.crop((10, 10, 10), (60, 60, 60))
+    made = reconstruct(phantom.image, FAST, heatmap=vg.Heatmap(part, source="mask"))
+    assert made.heatmap.heat is part
+    assert made.run["heatmap"]["shape"] == [50, 50, 50]
+    low, high = part.bounds
+    assert ((made.graph.path_position >= low - 1) & (made.graph.path_position <= high + 1)).all()
+
+
+def test_nothing_found_is_a_result(phantom):
+    noise = np.random.default_rng(0).normal(100, 1, phantom.image.shape).astype(np.float32)
+    flat = phantom.image.with_array(noise)
+    config = PipelineConfig.build({"region": {"method": "whole"}, "trace": {"threshold": 0.99}})
+    made = reconstruct(flat, config)
+    assert made.graph.n_edges == 0
+    assert made.mesh.n_faces == 0
+    assert any("No vessel was found" in warning for warning in made.run["warnings"])
+
+
+def test_few_nan_are_filled_and_said(phantom):
+    array = phantom.image.array.astype(np.float32)
+    array[:2] = np.nan
+    array[5, 5, 5] = np.inf
+    made = reconstruct(phantom.image.with_array(array), FAST, mask=phantom.organ_mask)
+    n_bad = 2 * array[0].size + 1
+    assert any(f"{n_bad} voxels of image 'image' are not finite" in warning for warning in made.run["warnings"])
+    assert np.isfinite(made.phases.reference.array).all()
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "only NaN"), (7.0, "the value 7")])
+def test_image_without_contrast_is_refused(phantom, value, words):
+    flat = phantom.image.with_array(np.full(phantom.image.shape, value, np.float32))
+    with pytest.raises(RangeError, match=words):
+        reconstruct(flat, FAST)
+
+
+def test_heatmap_elsewhere_is_refused_before_work(phantom):
+    space = replace(phantom.vessel_mask.space, origin=phantom.vessel_mask.space.origin + 1000.0)
+    far = vg.Heatmap(vg.Volume(phantom.vessel_mask.array.astype(np.float32), space))
+    with pytest.raises(SpaceMismatchError, match=r"heatmap that overlaps the image \(box x .* mm"):
+        reconstruct(phantom.image, FAST, heatmap=far, progress=pytest.fail)
+
+
+def test_mask_elsewhere_is_refused(phantom):
+    space = replace(phantom.organ_mask.space, origin=phantom.organ_mask.space.origin + 1000.0)
+    with pytest.raises(SpaceMismatchError, match="mask that overlaps the image"):
+        reconstruct(phantom.image, FAST, mask=vg.Volume(phantom.organ_mask.array, space))
+
+
+def test_memory_bound_comes_before_everything(phantom):
+    config = PipelineConfig.build(overrides=["max_memory_gb=0.5"])
+    with pytest.raises(BudgetError, match="at most 0.5 GB"):
+        reconstruct(phantom.image, config, progress=pytest.fail)
+
+
+def test_two_phases_are_named_in_the_record(phantom):
+    phases = vg.PhaseSet({"portal": phantom.image, "late": phantom.image}, {"late": {"dice": 0.97}})
+    run = reconstruct(phases, FAST, mask=phantom.organ_mask).run
+    assert run["phases"] == {"portal": {}, "late": {"dice": 0.97}}
+    assert set(run["inputs"]) == {"portal", "late", "mask"}
+
+
+def test_files_of_the_inputs_are_digested(phantom, tmp_path):
+    vg.write_image(phantom.image, tmp_path / "patient-name.nii.gz")
+    run = reconstruct(phantom.image, FAST, mask=phantom.organ_mask, sources={"image": tmp_path / "patient-name.nii.gz"}).run
+    assert len(run["inputs"]["image"]["sha256_files"]) == 64
+    assert run["inputs"]["image"]["path"] == "patient-name.nii.gz"
+
+
+def test_empty_graph_is_described():
+    assert describe_graph(vg.VesselGraph.empty()) == {
+        "n_nodes": 0,
+        "n_branches": 0,
+        "n_trees": 0,
+        "n_pieces": 0,
+        "n_loops": 0,
+        "length": 0.0,
+    }
+
+
+def test_trees_pieces_and_loops_are_counted():
+    paths = [[[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 0]], [[9, 9, 9], [9, 9, 8]]]
+    graph = vg.VesselGraph.from_paths(paths, edge_data={"tree_id": np.array([1, 1, 0])})
+    found = describe_graph(graph)
+    assert (found["n_trees"], found["n_pieces"], found["n_loops"]) == (1, 2, 1)
+
+
+def test_dropped_branches_are_summed_by_reason_longest_first():
+    paths = [[[0, 0, 0], [1, 0, 0]], [[0, 5, 0], [2, 5, 0]], [[0, 9, 0], [8, 9, 0]], [[0, 7, 0], [4, 7, 0]]]
+    columns = {"keep": np.array([False, False, True, False]), "reason": np.array(["short", "faint", "", "short"])}
+    assert dropped_branches(vg.VesselGraph.from_paths(paths, edge_data=columns)) == {
+        "short": {"n_branches": 2, "length": 5.0},
+        "faint": {"n_branches": 1, "length": 2.0},
+    }
