@@ -158,7 +158,7 @@ def test_mask_elsewhere_is_refused(phantom):
 
 def test_memory_bound_comes_before_everything(phantom):
     config = PipelineConfig.build(overrides=["max_memory_gb=0.5"])
-    with pytest.raises(BudgetError, match="at most 0.5 GB"):
+    with pytest.raises(BudgetError, match=r"at most 0\.5 GB"):
         reconstruct(phantom.image, config, progress=pytest.fail)
 
 

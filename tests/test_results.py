@@ -68,7 +68,7 @@ def test_failure_keeps_the_earlier_results(tmp_path, monkeypatch, error):
     write_results(reconstruction(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     fail_at(monkeypatch, "mesh.glb", error)
-    with pytest.raises((OutputError, KeyboardInterrupt, MemoryError), match=".*"):
+    with pytest.raises((OutputError, KeyboardInterrupt, MemoryError), match=r".*"):
         write_results(reconstruction(empty=True), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
