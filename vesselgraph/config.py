@@ -122,15 +122,24 @@ class TraceConfig(StageConfig):
     """From heatmap to an over-complete graph."""
 
     threshold: float = Field(0.1, gt=0, lt=1, description="heat above which a voxel can belong to a vessel")
+    ridge_width: float = Field(0.8, gt=0, le=1, description="voxels nearer than this to a height ridge lie on it, in voxels")
+    min_curvature: float = Field(0.01, ge=0, le=1, description="least curvature across a ridge, share of its height per voxel^2")
     max_gap: float = Field(8.0, ge=0, le=50, description="longest gap a candidate bridge may cross, mm")
     max_turn_deg: float = Field(60.0, ge=0, le=180, description="largest angle between a tip's direction and its bridge")
     backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
 
 
 class PruneConfig(StageConfig):
-    """Rules that cut an over-complete graph down to the branches that are believed."""
+    """Rules that cut an over-complete graph down to the branches that are believed.
 
-    min_score: float = Field(0.3, ge=0, le=1, description="branches with a lower score are cut")
+    A branch earns its heat above ``min_heat``, summed over its length; the sub-forest that earns most is kept.
+    """
+
+    min_heat: float = Field(0.25, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
+    branch_cost: float = Field(1.0, ge=0, description="what a side branch must earn beyond its parent's wall to stay, mm of heat")
+    tree_cost: float = Field(5.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
+    loop_heat: float = Field(0.5, gt=0, le=1, description="a branch that closes a loop stays if its coldest quarter is hotter")
+    piece_length: float = Field(8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm")
 
 
 class SurfaceConfig(StageConfig):
@@ -154,7 +163,7 @@ class PhantomConfig(StageConfig):
         ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
         description="rows of the matrix whose columns are the world unit vectors of the array axes; may be oblique",
     )
-    n_tips: int = Field(100, ge=2, le=400, description="tips of each tree")
+    n_tips: int = Field(120, ge=2, le=400, description="tips of each tree")
     tip_radius: float = Field(0.8, gt=0.1, le=5, description="mean radius of the tips, mm; single tips vary by -25 to +30 %")
     murray_exponent: float = Field(2.8, ge=2, le=4, description="radii at a junction: parent^e = sum of daughters^e")
     curvature: float = Field(0.06, ge=0, le=0.3, description="sideways swing of a branch over its length")
@@ -165,7 +174,7 @@ class PhantomConfig(StageConfig):
     portal_contrast: float = Field(55.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
     hepatic_contrast: float = Field(50.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
     blur: float = Field(0.7, ge=0, le=5, description="in-plane sigma of the scanner's point spread, mm")
-    noise: float = Field(22.0, ge=0, le=200, description="standard deviation of the noise in a voxel, HU")
+    noise: float = Field(16.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
     noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
     n_lesions: int = Field(4, ge=0, le=50, description="dark round lesions in the liver")
     n_cysts: int = Field(2, ge=0, le=50, description="water-filled cysts in the liver")

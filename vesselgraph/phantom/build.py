@@ -141,9 +141,7 @@ def _half_extent(config: PhantomConfig, space: Space) -> FloatArray:
     return np.asarray(0.5 * extent[nearest])
 
 
-def _tissue(
-    config: PhantomConfig, organ: Organ, space: Space, graphs: list[VesselGraph]
-) -> tuple[Image, NDArray[np.bool_]]:
+def _tissue(config: PhantomConfig, organ: Organ, space: Space, graphs: list[VesselGraph]) -> tuple[Image, NDArray[np.bool_]]:
     rng = _stream(config, _LESIONS)
     center = np.array(config.center)
     centerlines = np.concatenate([graph.path_position for graph in graphs]) - center

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -52,19 +54,33 @@ def _pair_clearance(
     return best
 
 
+class Flat(NamedTuple):
+    """Both trees as one set of arrays; the segments of the second follow those of the first.
+
+    Parameters
+    ----------
+    offset : (n + 1,)
+        Segment ``s`` owns points ``offset[s]:offset[s + 1]``.
+    position, radius, along : (m, 3), (m,), (m,) mm
+        Points, their radii and their distance from the root along the tree.
+    tree, parent, level, depth : (n,)
+        Which tree; the segment above; number of segments above; distance of the segment's end from the root, mm.
+    """
+
+    offset: IntArray
+    position: FloatArray
+    radius: FloatArray
+    along: FloatArray
+    tree: IntArray
+    parent: IntArray
+    level: IntArray
+    depth: FloatArray
+
+
 @numba.njit(cache=True)
-def close_pairs(
-    offset: IntArray,
-    position: FloatArray,
-    radius: FloatArray,
-    along: FloatArray,
-    tree: IntArray,
-    parent: IntArray,
-    level: IntArray,
-    depth: FloatArray,
-    wanted: float,
-) -> list[tuple[int, int, float]]:
+def close_pairs(flat: Flat, wanted: float) -> list[tuple[int, int, float]]:
     """Return the pairs of segments that are closer than ``wanted``, with their clearance."""
+    offset, position, radius, along = flat.offset, flat.position, flat.radius, flat.along
     n = len(offset) - 1
     low, high = np.full((n, 3), np.inf), np.full((n, 3), -np.inf)
     for s in range(n):
@@ -80,7 +96,7 @@ def close_pairs(
                 apart = apart or low[a, k] - high[b, k] >= wanted or low[b, k] - high[a, k] >= wanted
             if apart:
                 continue
-            junction = _junction_depth(a, b, parent, level, depth) if tree[a] == tree[b] else np.nan
+            junction = _junction_depth(a, b, flat.parent, flat.level, flat.depth) if flat.tree[a] == flat.tree[b] else np.nan
             here, there = slice(offset[a], offset[a + 1]), slice(offset[b], offset[b + 1])
             gap = _pair_clearance(
                 position[here], radius[here], along[here], position[there], radius[there], along[there], junction, wanted
@@ -90,8 +106,8 @@ def close_pairs(
     return found
 
 
-def _flat(trees: tuple[CurvedTree, CurvedTree]) -> tuple[IntArray, FloatArray, FloatArray, FloatArray, IntArray, IntArray, IntArray, FloatArray]:
-    """Return the two trees as one set of arrays; node ids of the second tree follow those of the first."""
+def flatten(trees: tuple[CurvedTree, CurvedTree]) -> Flat:
+    """Return the two trees as one set of arrays."""
     sizes, along, depths, levels, parents = [], [], [], [], []
     first = 0
     for curved in trees:
@@ -109,11 +125,16 @@ def _flat(trees: tuple[CurvedTree, CurvedTree]) -> tuple[IntArray, FloatArray, F
         levels.append(level)
         parents.append(np.array(curved.tree.parent) + first)
         first += count
-    tree = np.repeat([0, 1], [len(curved.paths) for curved in trees])
-    position = np.concatenate([path for curved in trees for path in curved.paths])
-    radius = np.concatenate([values for curved in trees for values in curved.radii])
-    offset = np.concatenate([[0], np.cumsum(sizes)])
-    return offset, position, radius, np.concatenate(along), tree, np.concatenate(parents), np.concatenate(levels), np.concatenate(depths)
+    return Flat(
+        offset=np.concatenate([[0], np.cumsum(sizes)]),
+        position=np.concatenate([path for curved in trees for path in curved.paths]),
+        radius=np.concatenate([values for curved in trees for values in curved.radii]),
+        along=np.concatenate(along),
+        tree=np.repeat([0, 1], [len(curved.paths) for curved in trees]),
+        parent=np.concatenate(parents),
+        level=np.concatenate(levels),
+        depth=np.concatenate(depths),
+    )
 
 
 def separate(trees: tuple[CurvedTree, CurvedTree], wanted: float, contact: float) -> tuple[CurvedTree, CurvedTree]:
@@ -127,30 +148,37 @@ def separate(trees: tuple[CurvedTree, CurvedTree], wanted: float, contact: float
     contact : float, mm
         Smallest distance between the trees where one branch is marked ``may_touch``; negative means overlap.
     """
-    for attempt in range(100):
-        split = len(trees[0].paths)
+    for _ in range(_ROUNDS):
+        for side in {side for pair in _conflicts(trees, wanted, contact) for side in pair}:
+            _straighten(trees[side[0]], side[1])
+        for curved in trees:
+            curved.draw()
+    while pairs := _conflicts(trees, wanted, contact):
         dead: tuple[set[int], set[int]] = (set(), set())
-        pairs = close_pairs(*_flat(trees), wanted)
-        clean = True
-        for a, b, gap in pairs:
-            sides = [(trees[0], a, 0) if a < split else (trees[1], a - split, 1)]
-            sides += [(trees[0], b, 0) if b < split else (trees[1], b - split, 1)]
-            touch = any(curved.tree.may_touch[node] for curved, node, _ in sides)
-            if sides[0][2] != sides[1][2] and touch and gap >= contact:
-                continue
-            clean = False
-            if attempt < _ROUNDS:
-                for curved, node, _ in sides:
-                    curved.wiggle[node] *= 0.5
-                    curved.slack[node] = max(0.0, curved.slack[node] - 0.25)
-            else:
-                _, node, which = min(sides, key=lambda side: side[0].tree.n_tips[side[1]])
+        for pair in pairs:
+            if not any(node in dead[which] for which, node in pair):
+                which, node = min(pair, key=lambda side: trees[side[0]].tree.n_tips[side[1]])
                 dead[which].add(node)
-        if clean:
-            break
-        if attempt < _ROUNDS:
-            for curved in trees:
-                curved.draw()
-        else:
-            trees = trees[0].without(dead[0]), trees[1].without(dead[1])
+        trees = trees[0].without(dead[0]), trees[1].without(dead[1])
     return trees
+
+
+Side = tuple[int, int]
+"""Which tree, and which of its segments."""
+
+
+def _conflicts(trees: tuple[CurvedTree, CurvedTree], wanted: float, contact: float) -> list[tuple[Side, Side]]:
+    """Return the pairs of segments that are too close, the closest first."""
+    split = len(trees[0].paths)
+    found = []
+    for a, b, gap in sorted(close_pairs(flatten(trees), wanted), key=lambda pair: pair[2]):
+        one, two = ((int(s >= split), s - split * int(s >= split)) for s in (a, b))
+        touch = one[0] != two[0] and any(trees[which].tree.may_touch[node] for which, node in (one, two))
+        if not (touch and gap >= contact):
+            found.append((one, two))
+    return found
+
+
+def _straighten(curved: CurvedTree, node: int) -> None:
+    curved.wiggle[node] *= 0.5
+    curved.slack[node] = max(0.0, curved.slack[node] - 0.25)

@@ -53,9 +53,7 @@ def tangents(tree: StraightTree) -> tuple[FloatArray, FloatArray]:
     return begin, finish
 
 
-def bend(
-    start: FloatArray, end: FloatArray, t0: FloatArray, t1: FloatArray, wiggle: FloatArray, slack: float
-) -> FloatArray:
+def bend(start: FloatArray, end: FloatArray, t0: FloatArray, t1: FloatArray, wiggle: FloatArray, slack: float) -> FloatArray:
     """Return a smooth path, (n, 3) mm, with the given ends and end tangents.
 
     Parameters

@@ -35,7 +35,5 @@ def correlated_noise(shape: tuple[int, int, int], space: Space, std: float, rng:
 
 def texture(shape: tuple[int, int, int], space: Space, std: float, rng: np.random.Generator) -> Image:
     """Return a slow variation of tissue with a correlation length of about 4 mm and standard deviation ``std``."""
-    slow = ndimage.gaussian_filter(
-        rng.standard_normal(shape, dtype=np.float32), 4.0 / space.spacing, mode="wrap", truncate=3.0
-    )
+    slow = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 4.0 / space.spacing, mode="wrap", truncate=3.0)
     return np.asarray(slow * np.float32(std / max(float(slow.std()), 1e-9)), dtype=np.float32)

@@ -91,7 +91,12 @@ def _mark_cone(
 
 @numba.njit(cache=True)
 def _mark_cones(
-    bits: NDArray[np.uint32], start: FloatArray, end: FloatArray, r0: FloatArray, r1: FloatArray, spacing: FloatArray,
+    bits: NDArray[np.uint32],
+    start: FloatArray,
+    end: FloatArray,
+    r0: FloatArray,
+    r1: FloatArray,
+    spacing: FloatArray,
     caliber: NDArray[np.float32],
 ) -> None:
     for s in range(len(start)):

@@ -6,11 +6,13 @@ surface (partial volume).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from vesselgraph.phantom.anatomy import CAVA, HILUM, Organ, ellipsoid, liver
+from vesselgraph.phantom.anatomy import CAVA, HILUM, LiverShape, Organ, ellipsoid, liver
 from vesselgraph.space import FloatArray, Space
 
 Image = NDArray[np.float32]
@@ -19,8 +21,15 @@ AIR, FAT, MUSCLE, LUNG = -1000.0, -100.0, 55.0, -850.0
 _RIB_PERIOD = 26.0
 
 
-def surroundings(half: FloatArray, portal: float, hepatic: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return ellipsoids (n, 2, 3) mm in painting order and their HU (n,): organs, bones and great vessels near the liver.
+class Ellipsoids(NamedTuple):
+    """Centre and axes (n, 2, 3) mm, and HU (n,), in painting order."""
+
+    shapes: FloatArray
+    values: FloatArray
+
+
+def surroundings(half: FloatArray, portal: float, hepatic: float, rng: np.random.Generator) -> Ellipsoids:
+    """Return, in painting order, organs, bones and great vessels near the liver.
 
     Parameters
     ----------
@@ -49,7 +58,7 @@ def surroundings(half: FloatArray, portal: float, hepatic: float, rng: np.random
     shapes = np.array([[centre, axes] for centre, axes, _ in parts]) * half
     values = np.array([value for *_, value in parts])
     trunk = np.array([[HILUM + share * np.array([0.22, 0.1, -0.45]), [0.085] * 3] for share in np.linspace(0.0, 1.0, 9)])
-    return np.concatenate([shapes, trunk * half]), np.concatenate([values, np.full(9, portal)])
+    return Ellipsoids(np.concatenate([shapes, trunk * half]), np.concatenate([values, np.full(9, portal)]))
 
 
 @numba.njit(cache=True)
@@ -92,23 +101,42 @@ def _body(x: float, y: float, z: float, half: FloatArray, voxel: float) -> float
 
 
 @numba.njit(cache=True)
+def _paint_over(value: float, x: float, y: float, z: float, parts: Ellipsoids, voxel: float) -> float:
+    """Return the HU of a point after all ellipsoids that reach it."""
+    for n in range(len(parts.values)):
+        centre, axes = parts.shapes[n, 0], parts.shapes[n, 1]
+        if abs(x - centre[0]) > axes[0] + voxel or abs(y - centre[1]) > axes[1] + voxel or abs(z - centre[2]) > axes[2] + voxel:
+            continue
+        value += _share(ellipsoid(x, y, z, parts.shapes[n]), voxel) * (parts.values[n] - value)
+    return value
+
+
+@numba.njit(cache=True)
+def _outside(
+    x: float, y: float, z: float, inside: float, half: FloatArray, around: Ellipsoids, tissue: float, voxel: float
+) -> float:
+    """Return the HU of a point outside or at the surface of the liver; ``inside`` is its distance to it."""
+    value = _paint_over(_body(x, y, z, half, voxel), x, y, z, around, voxel)
+    if inside < 2.5:
+        # A thin sheet of fat keeps the liver from its neighbours, but not from the lung.
+        if value > -500.0:
+            value += _share(inside - 1.2, voxel) * (0.6 * FAT - value)
+        value += _share(inside, voxel) * (tissue - value)
+    return value
+
+
+@numba.njit(cache=True)
 def _paint(
     image: Image,
     organ_mask: NDArray[np.bool_],
     frame: FloatArray,
     half: FloatArray,
-    shapes: FloatArray,
-    values: FloatArray,
-    lobes: FloatArray,
-    hollows: FloatArray,
-    waves: FloatArray,
-    phases: FloatArray,
-    spots: FloatArray,
-    spot_values: FloatArray,
-    liver_value: float,
-    voxel: float,
+    shape: LiverShape,
+    around: Ellipsoids,
+    lesions: Ellipsoids,
+    tissue: float,
 ) -> None:
-    size = min(half[0], half[1], half[2])
+    voxel = abs(np.linalg.det(np.ascontiguousarray(frame[:, :3]))) ** (1.0 / 3.0)
     p = np.empty(3)
     for i in range(image.shape[0]):
         for j in range(image.shape[1]):
@@ -116,22 +144,10 @@ def _paint(
                 for a in range(3):
                     p[a] = frame[a, 0] * i + frame[a, 1] * j + frame[a, 2] * k + frame[a, 3]
                 x, y, z = p
-                inside = liver(x, y, z, lobes, hollows, waves, phases, size)
+                inside = liver(x, y, z, shape)
                 organ_mask[i, j, k] = inside < 0.0
-                if inside < -voxel:
-                    value = liver_value
-                else:
-                    value = _body(x, y, z, half, voxel)
-                    for n in range(len(shapes)):
-                        value += _share(ellipsoid(x, y, z, shapes[n]), voxel) * (values[n] - value)
-                    # A thin sheet of fat keeps the liver from its neighbours.
-                    if inside < 2.5:
-                        value += _share(inside - 1.2, voxel) * (0.6 * FAT - value) * (value > -500.0)
-                        value += _share(inside, voxel) * (liver_value - value)
-                if inside < 0.0:
-                    for n in range(len(spots)):
-                        value += _share(ellipsoid(x, y, z, spots[n]), 2.0 * voxel) * (spot_values[n] - value)
-                image[i, j, k] = value
+                value = tissue if inside < -voxel else _outside(x, y, z, inside, half, around, tissue, voxel)
+                image[i, j, k] = _paint_over(value, x, y, z, lesions, 2.0 * voxel) if inside < 0.0 else value
 
 
 def paint_tissue(
@@ -139,9 +155,9 @@ def paint_tissue(
     shape: tuple[int, int, int],
     center: FloatArray,
     organ: Organ,
-    around: tuple[FloatArray, FloatArray],
-    lesions: tuple[FloatArray, FloatArray],
-    liver_value: float,
+    around: Ellipsoids,
+    lesions: Ellipsoids,
+    tissue: float,
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Return HU without vessels, float32, and the liver's mask, on a grid.
 
@@ -149,22 +165,21 @@ def paint_tissue(
     ----------
     center : (3,) mm
         World position of the phantom's frame.
-    around, lesions : (n, 2, 3) mm, (n,) HU
-        Ellipsoids painted outside and inside the liver.
+    around, lesions : Ellipsoids
+        Painted outside and inside the liver.
+    tissue : float, HU
+        The liver.
     """
     frame = np.column_stack([space.direction * space.spacing, space.origin - center])
     image, mask = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    _paint(
-        image, mask, frame, organ.half, *around, organ.lobes, organ.hollows, organ.waves, organ.phases, *lesions, liver_value,
-        float(np.cbrt(space.voxel_volume)),
-    )  # fmt: skip
+    _paint(image, mask, frame, organ.half, organ.shape, around, lesions, tissue)
     return image, mask
 
 
 def make_lesions(
     organ: Organ, centerlines: FloatArray, n_lesions: int, n_cysts: int, liver_value: float, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Return dark ellipsoids (n, 2, 3) mm in the liver, away from wide vessels where possible, and their HU (n,)."""
+) -> Ellipsoids:
+    """Return dark lesions and cysts in the liver, away from the vessels where possible."""
     shapes, values = [np.zeros((0, 2, 3))], []
     for n in range(n_lesions + n_cysts):
         points = rng.uniform(-1.0, 1.0, (256, 3)) * organ.half
@@ -175,4 +190,4 @@ def make_lesions(
         gap = np.linalg.norm(points[:12, None] - centerlines[None, ::8], axis=2).min(axis=1)
         shapes.append(np.array([[points[int(gap.argmax())], radius * rng.uniform(0.8, 1.25, 3)]]))
         values.append(liver_value - rng.uniform(25.0, 50.0) if n < n_lesions else rng.uniform(0.0, 15.0))
-    return np.concatenate(shapes), np.array(values, dtype=np.float64)
+    return Ellipsoids(np.concatenate(shapes), np.array(values, dtype=np.float64))

@@ -94,9 +94,7 @@ def join_graphs(graphs: list[VesselGraph], config: PhantomConfig) -> VesselGraph
     return joined.with_columns(node={"root": is_root}).with_step(Step("phantom", config.digest()))
 
 
-def distractor_strands(
-    organ: Organ, n_spots: int, n_strands: int, center: FloatArray, rng: np.random.Generator
-) -> VesselGraph:
+def distractor_strands(organ: Organ, n_spots: int, n_strands: int, center: FloatArray, rng: np.random.Generator) -> VesselGraph:
     """Return bright spots (about 1 mm) and strands (5 to 14 mm) in the liver that belong to no tree, in world mm."""
     lengths = np.concatenate([rng.uniform(0.3, 1.2, n_spots), rng.uniform(5.0, 14.0, n_strands)])
     paths, radii = [], []
