@@ -210,11 +210,13 @@ class VesselGraph:
     @cached_property
     def edge_length(self) -> FloatArray:
         """Length of each branch along its polyline, (E,) mm."""
-        steps = np.linalg.norm(np.diff(self.path_position, axis=0), axis=1)
-        total = np.concatenate([[0.0], np.cumsum(steps)]) if self.n_points else np.zeros(1)
         if self.n_edges == 0:
             return _read_only([], np.float64)
-        return _read_only(total[self.path_offset[1:] - 1] - total[self.path_offset[:-1]], np.float64)
+        steps = np.zeros(self.n_points)
+        steps[1:] = np.linalg.norm(np.diff(self.path_position, axis=0), axis=1)
+        steps[self.path_offset[:-1]] = 0.0
+        # Summed branch by branch: differences of one running sum would lose short branches after long ones.
+        return _read_only(np.add.reduceat(steps, self.path_offset[:-1]), np.float64)
 
     @cached_property
     def edge_of_point(self) -> IntArray:
@@ -359,10 +361,16 @@ class VesselGraph:
         own = {"path", "path_radius", "length", "path_data"}
         paths = [np.asarray(data["path"], dtype=np.float64) for *_, data in edges]
         radii = [data.get("path_radius", np.full(len(p), np.nan)) for p, (*_, data) in zip(paths, edges, strict=True)]
+        position = np.array([data["position"] for _, data in nodes], dtype=np.float64).reshape(-1, 3)
+        ends = np.array([(label[a], label[b]) for a, b, *_ in edges], dtype=np.int64).reshape(-1, 2)
+        if edges and not source.is_directed():
+            # An undirected graph lists an edge from either end; its path tells which one is the start.
+            turned = (position[ends[:, 0]] != [path[0] for path in paths]).any(axis=1)
+            ends = np.where(turned[:, None], ends[:, ::-1], ends)
         return cls(
-            node_position=np.array([data["position"] for _, data in nodes], dtype=np.float64).reshape(-1, 3),
+            node_position=position,
             node_radius=np.array([data.get("radius", np.nan) for _, data in nodes], dtype=np.float64),
-            edge_nodes=np.array([(label[a], label[b]) for a, b, *_ in edges], dtype=np.int64).reshape(-1, 2),
+            edge_nodes=ends,
             path_offset=np.concatenate([[0], np.cumsum([len(p) for p in paths])]).astype(np.int64),
             path_position=np.concatenate(paths) if paths else np.zeros((0, 3)),
             path_radius=np.concatenate(radii) if radii else np.zeros(0),

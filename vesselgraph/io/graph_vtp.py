@@ -62,10 +62,14 @@ def write_graph_vtp(graph: VesselGraph, path: Path) -> None:
 
 def _file_names(axis: str, columns: Mapping[str, Column]) -> dict[str, str]:
     """Return the array name of every column: an alias or its own, made unique against the arrays every file has."""
-    taken, names = set(_TAKEN[axis]), {}
+    taken = set(_TAKEN[axis])
+    names: dict[str, str] = {}
     for name in columns:
         candidate = _ALIAS.get(name, name) if axis == "edge" else name
-        while candidate in taken or not candidate:
+        # VTK writes names into XML attributes as they are.
+        if not candidate.isprintable() or not candidate.strip() or set(candidate) & set("<>&\"'"):
+            candidate = f"Column{len(names)}"
+        while candidate in taken:
             candidate += "_"
         taken.add(candidate)
         names[name] = candidate

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkCommand, vtkIdTypeArray, vtkIntArray, vtkPoints, vtkStringArray
+from vtkmodules.vtkCommonCore import (
+    vtkIdTypeArray,
+    vtkIntArray,
+    vtkLogger,
+    vtkOutputWindow,
+    vtkPoints,
+    vtkStringArray,
+    vtkStringOutputWindow,
+)
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
@@ -105,17 +114,23 @@ def _id_array(values: IntArray) -> vtkIdTypeArray:
     return numpy_to_vtkIdTypeArray(np.ascontiguousarray(values, dtype=np.int64), deep=1)
 
 
-def _listen(algorithm: Any) -> list[str]:
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect what VTK says inside the block; some of its parts report errors nowhere but to this global window."""
+    before, window = vtkOutputWindow.GetInstance(), vtkStringOutputWindow()
+    verbosity = vtkLogger.GetCurrentVerbosityCutoff()
     messages: list[str] = []
-
-    def note(_caller: Any, _event: str, text: str) -> None:
-        messages.append(" ".join(text.split()))
-
-    # VTK hands the message over only if the observer says what type it wants.
-    note.CallDataType = "string0"  # type: ignore[attr-defined]
-    algorithm.AddObserver(vtkCommand.ErrorEvent, note)
-    algorithm.AddObserver(vtkCommand.WarningEvent, note)
-    return messages
+    vtkOutputWindow.SetInstance(window)
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+    try:
+        yield messages
+    finally:
+        vtkLogger.SetStderrVerbosity(verbosity)
+        vtkOutputWindow.SetInstance(before)
+    # VTK quotes bytes of the file; they come as bytes if they are no text.
+    said: str | bytes = window.GetOutput() or ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    messages.extend(" ".join(line.split()) for line in text.splitlines() if line.strip())
 
 
 def write_vtp(poly: Any, path: Path) -> None:
@@ -136,10 +151,11 @@ def write_legacy(poly: Any, path: Path, title: str) -> None:
 
 
 def _write(writer: Any, poly: Any, path: Path) -> None:
-    messages = _listen(writer)
     writer.SetFileName(str(path))
     writer.SetInputData(poly)
-    if writer.Write() != 1 or messages:
+    with _heard() as messages:
+        done = writer.Write()
+    if done != 1 or messages:
         said = messages[0] if messages else "VTK could not write"
         raise OutputError(f"to write {path.name}", said, "check that the folder is writable and has free space")
 
@@ -154,39 +170,33 @@ def read_poly(path: Path) -> tuple[Any, str]:
     """
     legacy = path.suffix.lower() == ".vtk"
     reader: Any = vtkPolyDataReader() if legacy else vtkXMLPolyDataReader()
-    messages = _listen(reader)
-    if not legacy:
-        parser_messages = _check_xml(path)
-        messages.extend(parser_messages)
     reader.SetFileName(str(path))
-    if legacy:
-        _read_all(reader)
-        if not reader.IsFilePolyData():
-            raise FormatError("a legacy VTK file with DATASET POLYDATA", "something else", "convert it to poly data")
-    if not messages:
-        reader.Update()
+    with _heard() as messages:
+        if legacy:
+            _read_all(reader)
+            readable = reader.IsFilePolyData()
+        else:
+            readable = reader.CanReadFile(str(path)) and _has_end(path)
+        if readable:
+            reader.Update()
+    if not readable:
+        raise FormatError(f"poly data in a {path.suffix} file", "something else", "the file is truncated or of another kind")
     if messages:
-        raise FormatError(f"a whole {path.suffix} file of poly data", messages[0][:300], "the file is truncated or damaged")
+        said = next((m for m in messages if not m.startswith(("ERROR: In", "Warning: In"))), messages[0])
+        raise FormatError(f"a whole {path.suffix} file of poly data", said[:300], "the file is truncated or damaged")
     return reader.GetOutput(), (reader.GetHeader() or "") if legacy else ""
+
+
+def _has_end(path: Path) -> bool:
+    # VTK stops before the end, so it would not miss the last lines.
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return b"</VTKFile>" in file.read()
 
 
 def _read_all(reader: Any) -> None:
     for kind in ("Scalars", "Vectors", "Normals", "Tensors", "ColorScalars", "TCoords", "Fields"):
         getattr(reader, f"ReadAll{kind}On")()
-
-
-def _check_xml(path: Path) -> list[str]:
-    # VTK's XML parser reports a broken file on an object that cannot be observed, to the terminal only.
-    with path.open("rb") as file:
-        head = file.read(2048)
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 256))
-        tail = file.read()
-    if b"<VTKFile" not in head or b"PolyData" not in head:
-        return ["no <VTKFile type=PolyData> at its start"]
-    if b"</VTKFile>" not in tail:
-        return ["no </VTKFile> at its end"]
-    return []
 
 
 def space_sign(fields: Mapping[str, Column], header: str = "") -> FloatArray:
