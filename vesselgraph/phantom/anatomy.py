@@ -15,19 +15,19 @@ import numpy as np
 from vesselgraph.space import FloatArray
 
 
-@numba.njit(cache=True)
-def ellipsoid(x: float, y: float, z: float, shape: FloatArray) -> float:
-    """Return about the signed distance to an ellipsoid, ``shape`` = (centre, axes) (2, 3): right on and near its surface."""
-    u, v, w = (x - shape[0, 0]) / shape[1, 0], (y - shape[0, 1]) / shape[1, 1], (z - shape[0, 2]) / shape[1, 2]
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def ellipsoid(x: float, y: float, z: float, shapes: FloatArray, n: int) -> float:
+    """Return about the signed distance to ellipsoid ``n`` of (k, 2, 3) centres and axes: right on and near its surface."""
+    a, b, c = shapes[n, 1, 0], shapes[n, 1, 1], shapes[n, 1, 2]
+    u, v, w = (x - shapes[n, 0, 0]) / a, (y - shapes[n, 0, 1]) / b, (z - shapes[n, 0, 2]) / c
     one = u * u + v * v + w * w
-    two = (u / shape[1, 0]) ** 2 + (v / shape[1, 1]) ** 2 + (w / shape[1, 2]) ** 2
     if one < 1e-12:
-        return -min(shape[1, 0], shape[1, 1], shape[1, 2])
-    one = np.sqrt(one)
-    return one * (one - 1.0) / np.sqrt(two)
+        return -min(a, b, c)
+    two = (u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2
+    return (one - np.sqrt(one)) / np.sqrt(two)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def smooth_union(a: float, b: float, width: float) -> float:
     """Return the smaller of two distances, rounded where they are within ``width`` mm of each other."""
     share = min(max(0.5 + 0.5 * (b - a) / width, 0.0), 1.0)
@@ -56,21 +56,21 @@ class LiverShape(NamedTuple):
     size: float
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def liver(x: float, y: float, z: float, shape: LiverShape) -> float:
     """Return about the signed distance of one point to the liver's surface, negative inside."""
-    result = ellipsoid(x, y, z, shape.lobes[0])
+    result = ellipsoid(x, y, z, shape.lobes, 0)
     for n in range(1, len(shape.lobes)):
-        result = smooth_union(result, ellipsoid(x, y, z, shape.lobes[n]), 0.35 * shape.size)
+        result = smooth_union(result, ellipsoid(x, y, z, shape.lobes, n), 0.35 * shape.size)
     for n in range(len(shape.waves)):
-        wave = shape.waves[n]
-        result += 0.02 * shape.size * np.sin(x * wave[0] + y * wave[1] + z * wave[2] + shape.phases[n])
+        angle = x * shape.waves[n, 0] + y * shape.waves[n, 1] + z * shape.waves[n, 2] + shape.phases[n]
+        result += 0.02 * shape.size * np.sin(angle)
     for n in range(len(shape.hollows)):
-        result = -smooth_union(-result, ellipsoid(x, y, z, shape.hollows[n]), 0.1 * shape.size)
+        result = -smooth_union(-result, ellipsoid(x, y, z, shape.hollows, n), 0.1 * shape.size)
     return result
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _liver_many(points: FloatArray, shape: LiverShape) -> FloatArray:
     result = np.empty(len(points))
     for n in range(len(points)):

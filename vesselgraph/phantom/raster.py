@@ -15,7 +15,7 @@ SUBSAMPLES = 3
 _FULL = (1 << SUBSAMPLES**3) - 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cone_distance(p: FloatArray, a: FloatArray, b: FloatArray, ra: float, rb: float) -> float:
     """Return the signed distance of a point to the convex hull of two balls (exact)."""
     ab = b - a
@@ -43,7 +43,7 @@ def _cone_distance(p: FloatArray, a: FloatArray, b: FloatArray, ra: float, rb: f
     return across * cosine + along * sine - ra
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mark_cone(
     bits: NDArray[np.uint32],
     a: FloatArray,
@@ -89,7 +89,7 @@ def _mark_cone(
                 bits[i, j, k] = word
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mark_cones(
     bits: NDArray[np.uint32],
     start: FloatArray,
@@ -103,7 +103,7 @@ def _mark_cones(
         _mark_cone(bits, start[s], end[s], r0[s], r1[s], spacing, caliber)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _mark_lines(mask: NDArray[np.bool_], start: FloatArray, end: FloatArray, spacing: FloatArray) -> None:
     """Set every voxel a centerline passes, to a hundredth of a voxel."""
     for s in range(len(start)):
