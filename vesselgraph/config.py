@@ -88,7 +88,7 @@ class RegistrationConfig(StageConfig):
     min_gain_fraction: float = Field(
         0.02, ge=0, le=1, description="a step is kept if it raises the mutual information by at least this share"
     )
-    sampling_fraction: float = Field(0.25, gt=0, le=1, description="share of the voxels the metric looks at")
+    sampling_fraction: float = Field(0.5, gt=0, le=1, description="share of the voxels the metric looks at")
     seed: int = Field(0, ge=0, description="seed of the metric's sampling")
     refuse_below: float = Field(0.3, ge=0, le=1, description="refuse when the body masks overlap less than this (Dice)")
     warn_below: float = Field(0.9, ge=0, le=1, description="warn when the body masks overlap less than this (Dice)")
@@ -138,7 +138,8 @@ class PruneConfig(StageConfig):
     min_heat: float = Field(0.25, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
     branch_cost: float = Field(1.0, ge=0, description="what a side branch must earn beyond its parent's wall to stay, mm of heat")
     tree_cost: float = Field(5.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
-    loop_heat: float = Field(0.5, gt=0, le=1, description="a branch that closes a loop stays if its coldest quarter is hotter")
+    min_bridge_heat: float = Field(0.03, ge=0, le=1, description="a bridge goes if its coldest point is below this")
+    loop_heat: float = Field(0.5, gt=0, le=1, description="a branch that closes a loop stays if its coldest point is hotter")
     piece_length: float = Field(8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm")
 
 
@@ -168,13 +169,13 @@ class PhantomConfig(StageConfig):
     murray_exponent: float = Field(2.8, ge=2, le=4, description="radii at a junction: parent^e = sum of daughters^e")
     curvature: float = Field(0.06, ge=0, le=0.3, description="sideways swing of a branch over its length")
     min_clearance: float = Field(1.0, ge=0, le=10, description="free space between vessels that do not meet, mm")
-    touching: float = Field(0.15, ge=0, le=1, description="share of the tips whose branch may touch the other tree")
+    touching: float = Field(0.25, ge=0, le=1, description="share of the tips whose branch may touch the other tree")
     liver: float = Field(105.0, ge=-200, le=400, description="liver tissue, HU")
     texture: float = Field(5.0, ge=0, le=50, description="standard deviation of the slow variation of tissue, HU")
     portal_contrast: float = Field(55.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
     hepatic_contrast: float = Field(50.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
     blur: float = Field(0.7, ge=0, le=5, description="in-plane sigma of the scanner's point spread, mm")
-    noise: float = Field(16.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
+    noise: float = Field(15.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
     noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
     n_lesions: int = Field(4, ge=0, le=50, description="dark round lesions in the liver")
     n_cysts: int = Field(2, ge=0, le=50, description="water-filled cysts in the liver")

@@ -1,0 +1,374 @@
+"""Phases of one study onto one grid: rigid, then B-spline, driven by organs and not by vessels.
+
+The trap: portal vein, hepatic artery and bile duct run in parallel, and each is bright in another phase. A match that looks
+at vessels pulls one onto the other. Here everything thinner than ``vessel_diameter`` is removed from both images before they
+are compared, and the control points of the deformation lie much further apart than neighbouring vessels.
+
+References
+----------
+Heldmann & Zidowitz, "Elastic registration of multiphase CT images of liver", SPIE Medical Imaging 2009.
+Mattes et al., "PET-CT image registration in the chest using free-form deformations", IEEE TMI 22(1), 2003, section II.
+Rueckert et al., "Nonrigid registration using free-form deformations", IEEE TMI 18(8), 1999, section II.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vesselgraph.config import RegistrationConfig
+from vesselgraph.errors import InputError, RegistrationError
+from vesselgraph.progress import Progress, silent
+from vesselgraph.resampling import isotropic_grid, resample, to_sitk
+from vesselgraph.space import FloatArray
+from vesselgraph.volume import PhaseSet, Volume
+
+_SOFT_TISSUE_HU = (-100.0, 200.0)
+_BODY_ABOVE_HU = -300.0
+_AIR_BELOW_HU = -500.0
+_N_BINS = 32
+_MIN_JACOBIAN = 0.2
+_MIN_COVERED_FRACTION = 0.2
+_WARN_COVERED_FRACTION = 0.8
+_RIM = 3
+_FIELD_STEP = 6.0
+# With control points 50 mm apart every second coarse voxel says the same, eight times as fast.
+_SPLINE_SHRINK = 2
+
+_DEFAULT = RegistrationConfig()
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Working:
+    """One phase made ready for matching: vessels gone, coarse, and where its body is."""
+
+    tissue: Volume
+    body: Volume
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """How well a moved phase fits the reference on the voxels both cover."""
+
+    mutual_information: float
+    dice: float
+    correlation: float
+    covered_fraction: float
+
+
+def register_phases(
+    phases: Mapping[str, Volume], config: RegistrationConfig = _DEFAULT, *, progress: Progress = silent
+) -> PhaseSet:
+    """Return all phases on the grid of the reference phase, which comes first and is unchanged.
+
+    A step (shift and turn, then deformation) is used only if it makes the phases agree better by ``min_gain_fraction``, so
+    phases that fit already stay as they are, apart from resampling if their grid differs.
+
+    Parameters
+    ----------
+    phases : mapping of name to Volume
+        Of one patient and one study, in one frame of reference: the search starts from the positions in the headers.
+    config : RegistrationConfig
+    progress : Progress
+
+    Returns
+    -------
+    PhaseSet
+        ``quality[name]`` of every phase but the reference: ``mutual_information``, ``body_dice`` and ``correlation`` (soft
+        tissue), each ``_before`` and ``_after``; ``covered_fraction`` of the reference's box; ``max_displacement`` and
+        ``mean_displacement`` in mm inside the body; ``min_jacobian`` of the deformation (1 without one). ``warnings`` name
+        the phases that fit badly.
+
+    Raises
+    ------
+    InputError
+        No phase, or no phase of the name ``config.reference``.
+    RegistrationError
+        The fields of view do not overlap, or the bodies overlap less than ``config.refuse_below`` after the match.
+
+    Notes
+    -----
+    Deterministic: one thread and seeded sampling. Images without air (below -500) count as body everywhere.
+    """
+    name = _reference_name(phases, config)
+    reference = phases[name]
+    moved = {name: reference}
+    quality: dict[str, dict[str, float]] = {}
+    warnings: list[str] = []
+    others = [other for other in phases if other != name]
+    fixed = _prepare(reference, config) if others else None
+    for index, other in enumerate(others):
+
+        def report(fraction: float, index: int = index, other: str = other) -> None:
+            progress(f"register {other}", (index + fraction) / len(others))
+
+        assert fixed is not None
+        moved[other], quality[other], remarks = _register_one(reference, fixed, phases[other], other, config, report)
+        warnings += remarks
+    return PhaseSet(moved, quality, tuple(warnings))
+
+
+def _reference_name(phases: Mapping[str, Volume], config: RegistrationConfig) -> str:
+    if not phases:
+        raise InputError("at least one phase", "none", "pass a mapping of phase name to volume")
+    if config.reference:
+        if config.reference not in phases:
+            raise InputError(f"a phase named {config.reference!r}", f"{', '.join(phases)}", "set registration.reference")
+        return config.reference
+    return next((name for name in phases if "portal" in name.lower()), next(iter(phases)))
+
+
+def _register_one(
+    reference: Volume, fixed: _Working, phase: Volume, name: str, config: RegistrationConfig, report: Callable[[float], None]
+) -> tuple[Volume, dict[str, float], list[str]]:
+    report(0.0)
+    moving = _prepare(phase, config)
+    identity = sitk.Transform(3, sitk.sitkIdentity)
+    before = _fit(fixed, moving, identity)
+    if before.covered_fraction < _MIN_COVERED_FRACTION:
+        raise RegistrationError(
+            f"phase {name!r} to show what the reference shows",
+            f"a common field of view of {before.covered_fraction:.0%}",
+            "check that the phases are of one patient and one study",
+        )
+    report(0.1)
+    shift, fit = _better(identity, before, _rigid(fixed, moving, config), fixed, moving, config)
+    report(0.4)
+    transform, jacobian = shift, 1.0
+    if config.max_deformation > 0:
+        candidate = _deformable(fixed, moving, shift, config)
+        candidate_jacobian = _smallest_jacobian(candidate, fixed)
+        if candidate_jacobian >= _MIN_JACOBIAN:
+            transform, fit = _better(shift, fit, candidate, fixed, moving, config)
+            jacobian = candidate_jacobian if transform is candidate else 1.0
+    report(0.8)
+    quality = _quality(before, fit, _displacement(transform, fixed), jacobian)
+    warnings = _judge(name, fit, config)
+    result = _move(phase, reference, None if transform is identity else transform)
+    report(1.0)
+    return result, quality, warnings
+
+
+def _prepare(volume: Volume, config: RegistrationConfig) -> _Working:
+    coarse = resample(volume, *isotropic_grid(volume, config.step))
+    array = coarse.array.astype(np.float32)
+    has_air = bool(array.min() < _AIR_BELOW_HU)
+    low, high = _SOFT_TISSUE_HU if has_air else (float(v) for v in np.percentile(array, (1.0, 99.0)))
+    tissue = ndimage.median_filter(np.clip(array, low, high), 3, mode="nearest")
+    width = round(config.vessel_diameter / config.step)
+    if width > 1:
+        # Opening takes bright vessels out, closing dark bile ducts and vessels without contrast.
+        tissue = ndimage.grey_closing(ndimage.grey_opening(tissue, width, mode="nearest"), width, mode="nearest")
+    tissue = ndimage.gaussian_filter(tissue, 1.0, mode="nearest")
+    body = _body(array) if has_air else np.ones(array.shape, dtype=bool)
+    return _Working(coarse.with_array(tissue), coarse.with_array(body))
+
+
+def _body(array: NDArray[np.float32]) -> BoolArray:
+    """Return the largest piece above air with its holes (lungs, bowel gas) filled plane by plane."""
+    labels, count = ndimage.label(ndimage.binary_opening(array > _BODY_ABOVE_HU, iterations=1))
+    if count == 0:
+        return np.ones(array.shape, dtype=bool)
+    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
+
+
+def _method(fixed: _Working, config: RegistrationConfig) -> sitk.ImageRegistrationMethod:
+    method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfWorkUnits(1)
+    method.SetMetricAsMattesMutualInformation(_N_BINS)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(config.sampling_fraction, config.seed + 1)
+    rim = ndimage.binary_dilation(fixed.body.array, iterations=_RIM)
+    method.SetMetricFixedMask(to_sitk(fixed.body.with_array(rim)))
+    method.SetInterpolator(sitk.sitkLinear)
+    return method
+
+
+def _rigid(fixed: _Working, moving: _Working, config: RegistrationConfig) -> sitk.Transform:
+    start = sitk.Euler3DTransform()
+    start.SetCenter(_centre(fixed))
+    start.SetTranslation(_best_shift(fixed, moving, config))
+    method = _method(fixed, config)
+    method.SetInitialTransform(start, inPlace=True)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=4.0, minStep=0.02, numberOfIterations=80, relaxationFactor=0.6, gradientMagnitudeTolerance=1e-6
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([config.step, 0.0])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    return _executed(method, fixed, moving)
+
+
+def _best_shift(fixed: _Working, moving: _Working, config: RegistrationConfig) -> list[float]:
+    """Return the head-to-foot shift with the best fit: breathing is mostly that, and farther than a gradient sees."""
+    step = 2.0 * config.step
+    n_steps = int(config.max_shift // step)
+    best, best_value = 0.0, -np.inf
+    for k in sorted(range(-n_steps, n_steps + 1), key=abs):
+        candidate = sitk.TranslationTransform(3, [0.0, 0.0, k * step])
+        fit = _fit(fixed, moving, candidate)
+        if fit.covered_fraction >= _MIN_COVERED_FRACTION and fit.mutual_information > best_value * 1.001:
+            best, best_value = k * step, fit.mutual_information
+    return [0.0, 0.0, best]
+
+
+def _deformable(fixed: _Working, moving: _Working, start: sitk.Transform, config: RegistrationConfig) -> sitk.Transform:
+    image = to_sitk(fixed.tissue)
+    mesh = [max(1, round(float(extent) / config.bspline_spacing)) for extent in fixed.tissue.extent[::-1]]
+    spline = sitk.BSplineTransformInitializer(image, mesh, order=3)
+    method = _method(fixed, config)
+    method.SetMovingInitialTransform(start)
+    method.SetInitialTransform(spline, inPlace=True)
+    method.SetShrinkFactorsPerLevel([_SPLINE_SHRINK])
+    method.SetSmoothingSigmasPerLevel([0.0])
+    # A B-spline stays within the hull of its coefficients, so a bound on these bounds the displacement.
+    method.SetOptimizerAsLBFGSB(
+        gradientConvergenceTolerance=1e-6,
+        numberOfIterations=25,
+        maximumNumberOfCorrections=5,
+        maximumNumberOfFunctionEvaluations=35,
+        costFunctionConvergenceFactor=1e8,
+        lowerBound=-config.max_deformation,
+        upperBound=config.max_deformation,
+    )
+    _executed(method, fixed, moving)
+    return sitk.CompositeTransform([start, spline])
+
+
+def _executed(method: sitk.ImageRegistrationMethod, fixed: _Working, moving: _Working) -> sitk.Transform:
+    try:
+        return method.Execute(to_sitk(fixed.tissue), to_sitk(moving.tissue))
+    except RuntimeError as error:
+        reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+        raise RegistrationError("phases that can be compared", reason, "check that both show the same region") from error
+
+
+def _centre(fixed: _Working) -> list[float]:
+    index = np.argwhere(fixed.body.array).mean(axis=0)
+    return [float(v) for v in fixed.body.space.to_world(index)]
+
+
+def _better(
+    old: sitk.Transform, old_fit: _Fit, new: sitk.Transform, fixed: _Working, moving: _Working, config: RegistrationConfig
+) -> tuple[sitk.Transform, _Fit]:
+    new_fit = _fit(fixed, moving, new)
+    gain = new_fit.mutual_information - old_fit.mutual_information
+    if gain > config.min_gain_fraction * abs(old_fit.mutual_information):
+        return new, new_fit
+    return old, old_fit
+
+
+def _fit(fixed: _Working, moving: _Working, transform: sitk.Transform) -> _Fit:
+    ones = moving.body.with_array(np.ones(moving.body.shape, dtype=np.uint8))
+    covered = _moved(ones, fixed.body, transform, sitk.sitkNearestNeighbor, 0.0) > 0
+    share = float(covered.mean())
+    if share < _MIN_COVERED_FRACTION:
+        return _Fit(0.0, 0.0, 0.0, share)
+    body = _moved(moving.body, fixed.body, transform, sitk.sitkNearestNeighbor, 0.0) > 0
+    tissue = _moved(moving.tissue, fixed.tissue, transform, sitk.sitkLinear, 0.0)
+    fixed_body = fixed.body.array.astype(bool)
+    looked_at = ndimage.binary_dilation(fixed_body, iterations=_RIM) & covered
+    inside = fixed_body & body & covered
+    both = int(fixed_body[covered].sum()) + int(body[covered].sum())
+    dice = 2.0 * float(inside.sum()) / both if both else 0.0
+    a, b = fixed.tissue.array[looked_at], tissue[looked_at]
+    c, d = fixed.tissue.array[inside], tissue[inside]
+    return _Fit(_mutual_information(a, b), dice, _correlation(c, d), share)
+
+
+def _mutual_information(a: NDArray[Any], b: NDArray[Any]) -> float:
+    if a.size == 0:
+        return 0.0
+    joint = np.histogram2d(a, b, bins=_N_BINS)[0] / a.size
+    independent = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
+
+
+def _correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _moved(volume: Volume, like: Volume, transform: sitk.Transform, interpolator: int, fill: float) -> NDArray[Any]:
+    image = sitk.Resample(to_sitk(volume), to_sitk(like), transform, interpolator, fill)
+    return np.asarray(sitk.GetArrayFromImage(image))
+
+
+def _field(transform: sitk.Transform, like: Volume, step: float) -> sitk.Image:
+    space, shape = isotropic_grid(like, step)
+    return sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        [int(n) for n in shape[::-1]],
+        [float(v) for v in space.origin],
+        [float(v) for v in space.spacing[::-1]],
+        space.direction[:, ::-1].ravel().tolist(),
+    )
+
+
+def _smallest_jacobian(transform: sitk.Transform, fixed: _Working) -> float:
+    field = _field(transform, fixed.body, _FIELD_STEP)
+    return float(sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field)).min())
+
+
+def _displacement(transform: sitk.Transform, fixed: _Working) -> FloatArray:
+    """Return the length of the displacement, mm, at the body's coarse voxels."""
+    field = _field(transform, fixed.body, float(fixed.body.space.spacing[0]))
+    length = np.linalg.norm(sitk.GetArrayFromImage(field), axis=-1)
+    return np.asarray(length[fixed.body.array.astype(bool)])
+
+
+def _quality(before: _Fit, after: _Fit, displacement: FloatArray, jacobian: float) -> dict[str, float]:
+    return {
+        "mutual_information_before": before.mutual_information,
+        "mutual_information_after": after.mutual_information,
+        "body_dice_before": before.dice,
+        "body_dice_after": after.dice,
+        "correlation_before": before.correlation,
+        "correlation_after": after.correlation,
+        "covered_fraction": after.covered_fraction,
+        "max_displacement": float(displacement.max()),
+        "mean_displacement": float(displacement.mean()),
+        "min_jacobian": jacobian,
+    }
+
+
+def _judge(name: str, fit: _Fit, config: RegistrationConfig) -> list[str]:
+    if fit.dice < config.refuse_below:
+        raise RegistrationError(
+            f"phase {name!r} to overlap the reference by {config.refuse_below:.2f} (Dice of the bodies)",
+            f"{fit.dice:.2f} after the match",
+            "check that the phases are of one patient and one study",
+        )
+    warnings = []
+    if fit.dice < config.warn_below:
+        warnings.append(f"phase {name!r}: body overlap after registration is only {fit.dice:.2f} (Dice); look at the match")
+    if fit.correlation < config.warn_correlation_below:
+        warnings.append(f"phase {name!r}: soft tissue agrees only to {fit.correlation:.2f} (correlation); look at the match")
+    if fit.covered_fraction < _WARN_COVERED_FRACTION:
+        warnings.append(f"phase {name!r} covers only {fit.covered_fraction:.0%} of the reference's field of view")
+    return warnings
+
+
+def _move(phase: Volume, reference: Volume, transform: sitk.Transform | None) -> Volume:
+    if transform is None and phase.is_on_grid_of(reference):
+        return phase
+    if transform is None:
+        transform = sitk.Transform(3, sitk.sitkIdentity)
+    else:
+        # The deformation is smooth over centimetres: a field sampled at a few mm is as good and far faster.
+        transform = sitk.DisplacementFieldTransform(_field(transform, reference, _FIELD_STEP))
+    array = _moved(phase, reference, transform, sitk.sitkLinear, float(phase.array.min()))
+    return Volume(array.astype(phase.array.dtype, copy=False), reference.space, phase.name)
