@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
+from vesselgraph.edit import resample
 from vesselgraph.graph import VesselGraph
 from vesselgraph.io.atomic import atomic_path
-from vesselgraph.report.columns import densified, tree_of_edge
+from vesselgraph.report.columns import tree_of_edge
 from vesselgraph.report.palette import TREE_COLOURS, rgb, tree_colour_index
-from vesselgraph.report.views import VIEWS, Frame, ViewName, project_box, sample_box, sample_plane
+from vesselgraph.report.views import VIEWS, Frame, ViewName, axial_part, project, sample_plane
 from vesselgraph.resampling import resample_like
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Volume
@@ -24,6 +27,8 @@ Window = tuple[float, float]
 
 # Overlays are drawn at twice the picture's resolution: thin lines stay smooth on any screen.
 _OVERLAY_SCALE = 2
+_CT_BELOW = -500.0
+_SOFT_TISSUE = (-150.0, 250.0)
 _SCALE_BARS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -72,7 +77,7 @@ class Picture:
         """Return the overlay as base64 PNG with a transparent ground, empty text if nothing is drawn."""
         if not self.overlay.any():
             return ""
-        return _base64(self._overlay_image(), format="PNG", optimize=True, transparency=0, bits=4)
+        return _base64(self._overlay_image(), format="PNG", transparency=0, bits=4)
 
     def _overlay_image(self) -> Image.Image:
         height, width = self.overlay.shape
@@ -91,34 +96,42 @@ def _base64(image: Image.Image, **options: object) -> str:
 def display_window(image: Volume, region: Volume | None = None, graph: VesselGraph | None = None) -> Window:
     """Return the grey values shown black and white, so that soft tissue and the vessels in it are told apart.
 
-    The bulk (1st to 99th percentile) of the region's values fills the middle of the window. Without a region, or if it is the
-    whole image, CT (values below -500) counts only soft tissue, -150 to 350. Vessel values under the graph stay below white.
-    NaN is left out; a constant image gets a window of width 1.
+    In a region: three interquartile ranges around the middle half of its values, which a rim of fat, lung or bone does not
+    move. Without a region, or if it is the whole image: -150 to 250 on CT (recognised by values below -500), else the 1st to
+    99.5th percentile. Vessel values under the graph stay below white. NaN is left out; the width is never 0.
     """
-    values = _reference_values(image, region)
-    if values.size == 0:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, (1.0, 99.0)))
-    width = max(high - low, 1e-6)
-    low, high = low - 0.5 * width, high + 0.25 * width
+    values = _sampled_values(image, region)
+    low, high = (0.0, 1.0) if values.size == 0 else _usual_window(values, image, region)
     if graph is not None and graph.n_points:
         inside = _values_at(image, graph.path_position)
         if inside.size:
-            high = max(high, float(np.percentile(inside, 95.0)) + 0.1 * width)
-    return (low, high) if high - low > 1e-3 else (low - 0.5, low + 0.5)
+            high = max(high, float(np.percentile(inside, 95.0)) + 0.1 * (high - low))
+    return (low, high) if high - low > 1e-6 else (low - 0.5, low + 0.5)
 
 
-def _reference_values(image: Volume, region: Volume | None) -> NDArray[np.float32]:
+def _usual_window(values: NDArray[np.float32], image: Volume, region: Volume | None) -> Window:
+    if _is_a_part(region, image):
+        low, high = (float(v) for v in np.percentile(values, (25.0, 75.0)))
+        return low - 3.0 * (high - low), high + 3.0 * (high - low)
+    if float(values.min()) < _CT_BELOW:
+        return _SOFT_TISSUE
+    low, high = (float(v) for v in np.percentile(values, (1.0, 99.5)))
+    return low, high
+
+
+def _is_a_part(region: Volume | None, image: Volume) -> bool:
+    return region is not None and region.shape == image.shape and bool(region.array.any()) and not bool(region.array.all())
+
+
+def _sampled_values(image: Volume, region: Volume | None) -> NDArray[np.float32]:
+    """Return finite values of at most some 160 voxels an axis, in the region if it is a part of the image."""
     thin = tuple(slice(None, None, max(1, n // 160)) for n in image.shape)
     values = image.array[thin].astype(np.float32)
     usable = np.isfinite(values)
-    if region is not None and region.shape == image.shape and region.array.any() and not region.array.all():
-        chosen = values[usable & region.array[thin].astype(bool)]
-        if chosen.size > 100:
-            return chosen
-    is_ct = bool(usable.any()) and float(values[usable].min()) < -500.0
-    soft = usable & (values > -150.0) & (values < 350.0) if is_ct else usable
-    return values[soft] if soft.any() else values[usable]
+    if region is not None and _is_a_part(region, image):
+        inside = usable & region.array[thin].astype(bool)
+        usable = inside if inside.any() else usable
+    return values[usable]
 
 
 def _values_at(image: Volume, points: FloatArray) -> NDArray[np.float32]:
@@ -157,12 +170,31 @@ def render_slice(
     size : int
         Longest edge of the box over all views, pixels.
     """
-    frame = _frame(view, image.bounds if box is None else box, size)
-    depth = frame.view.depth
-    place = float(frame.box[:, depth].mean()) if position is None else float(position)
-    grey = _to_grey(sample_plane(image, frame, place), window or display_window(image, graph=graph))
-    overlay = _draw_cut(frame, graph, place)
-    return Picture(_annotated(grey, frame), overlay, f"{view} slice at {'xyz'[depth]} = {place:.1f} mm")
+    shown = image.bounds if box is None else box
+    place = float(shown[:, VIEWS[view].depth].mean()) if position is None else float(position)
+    return render_slices(image, view, [place], graph=graph, box=shown, window=window, size=size)[0]
+
+
+def render_slices(
+    image: Volume,
+    view: ViewName,
+    positions: Sequence[float],
+    *,
+    graph: VesselGraph | None,
+    box: FloatArray,
+    window: Window | None = None,
+    size: int = 480,
+) -> list[Picture]:
+    """Return :func:`render_slice` of several positions, mm; the graph is prepared once for all of them."""
+    frame = _frame(view, box, size)
+    limits = window or display_window(image, graph=graph)
+    dense = None if graph is None or graph.n_edges == 0 else resample(graph, 0.5)
+    pictures = []
+    for place in positions:
+        grey = _to_grey(sample_plane(image, frame, place), limits)
+        caption = f"{view} slice at {'xyz'[frame.view.depth]} = {place:.1f} mm"
+        pictures.append(Picture(_annotated(grey, frame), _draw_cut(frame, dense, place), caption))
+    return pictures
 
 
 def render_mip(
@@ -182,7 +214,8 @@ def render_mip(
     region : Volume, optional
         Bool mask; only voxels in it count, elsewhere the picture is black.
     window : (float, float), optional
-        The 2nd to 99.7th percentile of the picture if left out.
+        If left out, from the 20th to the 99.7th percentile of the picture, but not above the white of
+        :func:`display_window`, so that bone does not darken the vessels.
     """
     shown = image.bounds if box is None else box
     return render_mips(image, (view,), region=region, graph=graph, box=shown, window=window, size=size)[view]
@@ -195,24 +228,24 @@ def render_mips(
     region: Volume | None,
     graph: VesselGraph | None,
     box: FloatArray,
+    rim: float = 0.0,
     window: Window | None = None,
     size: int = 480,
 ) -> dict[ViewName, Picture]:
-    """Return :func:`render_mip` of several views; the box is resampled once for all of them."""
-    values = sample_box(_finite(image), box)
+    """Return :func:`render_mip` of several views; ``rim`` mm of the region's edge are left out unless nothing would remain."""
+    values = axial_part(_finite(image), box)
     if region is not None and region.array.any():
-        mask = resample_like(region, values, interpolation="nearest", fill=0.0).array
+        mask = _mask_on(values, region, box, rim)
         values = values.with_array(np.where(mask, values.array, np.float32(-np.inf)))
+    usual = display_window(image, region, graph)
     result: dict[ViewName, Picture] = {}
     for view in views:
         frame = _frame(view, box, size)
-        projected = project_box(values, frame.view)
-        used = projected[np.isfinite(projected)]
-        limits = window or _mip_window(used)
-        grey = _to_grey(projected, limits)
-        scaled = np.asarray(Image.fromarray(grey).resize(frame.size, Image.Resampling.BICUBIC))
+        projected, place = project(values, frame)
+        grey = _to_grey(projected, window or _mip_window(projected[np.isfinite(projected)].astype(np.float32), usual))
+        scaled = Image.fromarray(grey).resize(frame.size, Image.Resampling.BICUBIC, box=place)
         caption = f"{view} maximum-intensity projection"
-        result[view] = Picture(_annotated(scaled, frame), _draw_lines(frame, graph), caption)
+        result[view] = Picture(_annotated(np.asarray(scaled), frame), _draw_lines(frame, graph), caption)
     return result
 
 
@@ -230,16 +263,29 @@ def _finite(image: Volume) -> Volume:
     return image.with_array(np.where(usable, image.array, lowest).astype(np.float32))
 
 
-def _mip_window(values: NDArray[np.float32]) -> Window:
+def _mask_on(values: Volume, region: Volume, box: FloatArray, rim: float) -> NDArray[np.bool_]:
+    part = axial_part(region, box)
+    if not part.is_on_grid_of(values):
+        part = resample_like(region, values, interpolation="nearest")
+    mask = part.array.astype(np.uint8)
+    thinner = mask
+    for axis in range(3):
+        reach = round(rim / part.space.spacing[axis])
+        thinner = ndimage.minimum_filter1d(thinner, 2 * reach + 1, axis=axis, mode="nearest") if reach else thinner
+    return (thinner if thinner.any() else mask) > 0
+
+
+def _mip_window(values: NDArray[np.float32], usual: Window) -> Window:
     if values.size == 0:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, (2.0, 99.7)))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+        return usual
+    low, high = (float(v) for v in np.percentile(values, (20.0, 99.7)))
+    high, width = min(high, usual[1]), usual[1] - usual[0]
+    return (low, high) if high - low > 0.15 * width else (high - 0.5 * width, high)
 
 
-def _to_grey(values: NDArray[np.float32], window: Window) -> NDArray[np.uint8]:
+def _to_grey(values: NDArray[np.generic], window: Window) -> NDArray[np.uint8]:
     low, high = window
-    scaled = np.nan_to_num((values - low) / max(high - low, 1e-12), nan=0.0, posinf=1.0, neginf=0.0)
+    scaled = np.nan_to_num((values.astype(np.float32) - low) / max(high - low, 1e-12), nan=0.0, posinf=1.0, neginf=0.0)
     return np.round(np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
@@ -279,35 +325,38 @@ def _draw_lines(frame: Frame, graph: VesselGraph | None) -> NDArray[np.uint8]:
     return np.array(canvas)
 
 
-def _draw_cut(frame: Frame, graph: VesselGraph | None, position: float) -> NDArray[np.uint8]:
-    """Return the overlay of one plane: outlines of the vessels it cuts, centerlines that run within 1 mm of it."""
+def _draw_cut(frame: Frame, dense: VesselGraph | None, position: float) -> NDArray[np.uint8]:
+    """Return the overlay of one plane: outlines of the vessels it cuts, centerlines that run within 1 mm of it.
+
+    ``dense`` has path points so close that the balls around them look like a tube.
+    """
     canvas, draw = _canvas(frame)
-    if graph is None or graph.n_points == 0:
-        return np.array(canvas)
-    points, radius, edge = densified(graph, 0.5)
-    away = np.abs(points[:, frame.view.depth] - position)
-    colours = tree_colour_index(tree_of_edge(graph))[edge]
-    cut = away < np.nan_to_num(radius, nan=0.0)
-    pixels = frame.to_pixel(points) * _OVERLAY_SCALE
-    reach = np.sqrt(np.maximum(radius**2 - away**2, 0.0)) * _OVERLAY_SCALE / frame.step
-    outline = np.zeros((canvas.height, canvas.width), np.uint8)
-    for colour in np.unique(colours[cut]):
-        chosen = cut & (colours == colour)
-        outline[_disc_outline(canvas.size, pixels[chosen], reach[chosen])] = colour + 1
+    overlay = np.array(canvas)
+    if dense is None:
+        return overlay
+    away = np.abs(dense.path_position[:, frame.view.depth] - position)
+    colours = tree_colour_index(tree_of_edge(dense))[dense.edge_of_point] + 1
+    pixels = frame.to_pixel(dense.path_position) * _OVERLAY_SCALE
+    reach = np.sqrt(np.maximum(dense.path_radius**2 - away**2, 0.0)) * _OVERLAY_SCALE / frame.step
+    is_cut = away < np.nan_to_num(dense.path_radius, nan=0.0)
+    for colour in np.unique(colours[is_cut]):
+        chosen = is_cut & (colours == colour)
+        overlay[_disc_outline(canvas.size, pixels[chosen], np.maximum(reach[chosen], 1.0))] = colour
     near = away <= 1.0
-    for (x, y), colour in zip(pixels[near], colours[near], strict=True):
-        draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=int(colour) + 1)
-    dots = np.array(canvas)
-    return np.where(dots > 0, dots, outline)
+    for (x, y), colour in zip(pixels[near].tolist(), colours[near].tolist(), strict=True):
+        draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=colour)
+    dots = np.asarray(canvas)
+    return np.where(dots > 0, dots, overlay)
 
 
 def _disc_outline(size: tuple[int, int], centre: FloatArray, radius: FloatArray) -> NDArray[np.bool_]:
-    filled = Image.new("L", size)
-    draw = ImageDraw.Draw(filled)
-    for (x, y), r in zip(centre, np.maximum(radius, 1.5), strict=True):
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
-    grown = filled.filter(ImageFilter.MaxFilter(5))
-    return (np.asarray(grown) > 0) & (np.asarray(filled) == 0)
+    """Return a ring of two pixels around the union of discs."""
+    image = Image.new("L", size)
+    draw = ImageDraw.Draw(image)
+    for grown, value in ((2.0, 1), (0.0, 0)):
+        for (x, y), r in zip(centre.tolist(), (radius + grown).tolist(), strict=True):
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=value)
+    return np.asarray(image) > 0
 
 
 def _canvas(frame: Frame) -> tuple[Image.Image, ImageDraw.ImageDraw]:

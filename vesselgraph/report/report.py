@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vesselgraph.io.atomic import atomic_path
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.report import tables
-from vesselgraph.report.figures import Picture, display_window, render_mips, render_slice
+from vesselgraph.report.figures import Picture, display_window, render_mips, render_slice, render_slices
 from vesselgraph.report.palette import SCALE_COLOURS
 from vesselgraph.report.scene import MAX_FACES, reduced, scene_of
 from vesselgraph.report.still import mesh_png
@@ -62,9 +63,8 @@ def write_report(  # noqa: PLR0913
     region : Volume, optional
         Bool mask of where vessels were looked for; pictures are cut to its box.
     run : mapping, optional
-        The content of ``run.json``. Known keys, all optional: ``warnings`` (list of text), ``region`` (``kind``, ``note``,
-        ``confidence``), ``dropped`` (reason -> count and length), ``timings`` (stage -> seconds), ``config``, ``versions``,
-        ``inputs``, ``started`` or ``created`` (text). Other keys are listed as they are.
+        The record of the run, as in ``run.json``; every key may be missing. ``warnings``, ``region``, ``dropped``, ``stages``,
+        ``inputs``, ``libraries``, ``machine`` and ``config`` have a place of their own, all others are listed as they are.
     scores : mapping, optional
         Comparison with a truth, as :meth:`GraphScores.to_dict` gives it.
     progress : Progress
@@ -76,13 +76,15 @@ def write_report(  # noqa: PLR0913
         The place cannot be written.
     """
     facts = dict(run or {})
-    progress("report: pictures", 0.0)
-    box = display_box(image, region, graph)
-    pictures = _pictures(image, graph, heatmap, region, box)
-    progress("report: 3-D view", 0.5)
+    progress("report: 3-D view", 0.0)
     shown = reduced(mesh)
     scene = scene_of(mesh, graph, region, shown=shown)
-    still, still_problem = _still(shown, graph)
+    progress("report: pictures", 0.3)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Another process draws the still picture meanwhile.
+        drawing = pool.submit(_still, shown, graph)
+        pictures = _pictures(image, graph, heatmap, region, _rim(facts))
+        still, still_problem = drawing.result()
     progress("report: page", 0.9)
     content = {
         "title": f"Vessel report: {image.name or 'unnamed image'}",
@@ -96,7 +98,7 @@ def write_report(  # noqa: PLR0913
         "tables": _tables(graph, facts, scores),
         "scale_colours": SCALE_COLOURS,
         "radius_limits": scene["radiusLimits"],
-        "started": facts.get("started") or facts.get("created") or "",
+        "started": facts.get("started", ""),
         "n_faces_shown": shown.n_faces,
         "has_mesh": shown.n_faces > 0 or graph.n_edges > 0,
     }
@@ -107,16 +109,15 @@ def write_report(  # noqa: PLR0913
     return Path(path)
 
 
-def _pictures(
-    image: Volume, graph: VesselGraph, heatmap: Heatmap | None, region: Volume | None, box: FloatArray
-) -> dict[str, Any]:
+def _pictures(image: Volume, graph: VesselGraph, heatmap: Heatmap | None, region: Volume | None, rim: float) -> dict[str, Any]:
+    box = display_box(image, region, graph)
     window = display_window(image, region, graph)
     centre = _centre(graph, box)
     plane_views: tuple[ViewName, ...] = ("coronal", "sagittal")
     planes = [
         render_slice(image, view, float(centre[VIEWS[view].depth]), graph=graph, box=box, window=window) for view in plane_views
     ]
-    mips = render_mips(image, _MIP_VIEWS, region=region, graph=graph, box=box)
+    mips = render_mips(image, _MIP_VIEWS, region=region, graph=graph, box=box, rim=rim)
     heat_mips = {}
     if heatmap is not None:
         top = max(float(heatmap.heat.array.max()), 1e-6)
@@ -128,6 +129,14 @@ def _pictures(
         "mips": [_figure(picture) for picture in mips.values()],
         "heat_mips": [_figure(picture) for picture in heat_mips.values()],
     }
+
+
+def _rim(run: Mapping[str, Any]) -> float:
+    """Return the width of the rim that was added around the organ, mm; 0 where the run does not tell."""
+    config = run.get("config")
+    section = config.get("region") if isinstance(config, Mapping) else None
+    margin = section.get("margin") if isinstance(section, Mapping) else None
+    return float(margin) if isinstance(margin, (int, float)) and margin > 0 else 0.0
 
 
 def _centre(graph: VesselGraph, box: FloatArray) -> FloatArray:
@@ -144,7 +153,7 @@ def _axial_slices(
     height = float(box[1, 2] - box[0, 2])
     n = int(np.clip(round(height / max(image.space.spacing.min(), height / _MAX_SLICES)), 1, _MAX_SLICES))
     positions = box[0, 2] + (np.arange(n) + 0.5) * height / n
-    shown = [render_slice(image, "axial", float(z), graph=graph, box=box, window=window) for z in positions]
+    shown = render_slices(image, "axial", positions.tolist(), graph=graph, box=box, window=window)
     return {
         "start": int(np.abs(positions - centre[2]).argmin()),
         "positions": positions.round(2).tolist(),
@@ -229,7 +238,8 @@ def _warnings(run: Mapping[str, Any], graph: VesselGraph, mesh: Mesh) -> list[st
     given = run.get("warnings") or []
     found = [given] if isinstance(given, str) else [str(item) for item in given]
     if graph.n_edges == 0:
-        found.insert(0, "No vessel was found: the graph is empty.")
+        if not any(warning.startswith("No vessel") for warning in found):
+            found.insert(0, "No vessel was found: the graph is empty.")
     elif mesh.n_faces == 0:
         found.insert(0, "There is no surface.")
     elif not tables.is_closed(mesh):
@@ -246,20 +256,26 @@ def _notes(mesh: Mesh, shown: Mesh) -> list[str]:
     ]
 
 
-_KNOWN = {"warnings", "region", "dropped", "timings", "config", "versions", "inputs", "started", "created"}
+_SHOWN = {"program", "version", "started", "machine", "libraries", "config", "inputs", "stages", "seconds", "cpu_seconds"} | {
+    "peak_memory_gb",
+    "warnings",
+    "region",
+    "dropped",
+    "scores",
+}
 
 
 def _tables(graph: VesselGraph, run: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[str, tables.Table]:
-    other = {key: value for key, value in run.items() if key not in _KNOWN}
+    other = {key: value for key, value in run.items() if key not in _SHOWN}
     return {
         "trees": tables.trees_table(graph),
         "branches": tables.branches_table(graph),
-        "dropped": tables.dropped_table(run.get("dropped")),
+        "dropped": tables.dropped_table(run),
         "scores": tables.pairs_table(scores, "Measure", "Comparison with the known truth."),
-        "timings": tables.timings_table(run.get("timings")),
+        "timings": tables.timings_table(run),
         "config": tables.pairs_table(run.get("config"), "Setting", "stage.key as in a recipe or with --set."),
-        "versions": tables.pairs_table(run.get("versions"), "Software", "", "Version"),
-        "inputs": tables.pairs_table(run.get("inputs"), "Input", "", "Digest"),
+        "versions": tables.versions_table(run),
+        "inputs": tables.inputs_table(run),
         "other": tables.pairs_table(other, "Entry", ""),
     }
 

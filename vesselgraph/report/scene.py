@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from vesselgraph import edit
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
-from vesselgraph.report.columns import branch_radius, branch_score, densified, tree_of_edge
+from vesselgraph.morphology import mean_radius
+from vesselgraph.report.columns import branch_score, tree_of_edge
 from vesselgraph.report.palette import SCALE_COLOURS, TREE_COLOURS, tree_colour_index
+from vesselgraph.report.views import used_box
 from vesselgraph.resampling import resample
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Volume
 
-MAX_FACES = 150_000
+MAX_FACES = 120_000
 _REGION_STEP = 4.0
 _LEVELS = 65535
 
@@ -88,12 +91,12 @@ def region_outline(region: Volume | None) -> Mesh:
         return Mesh.empty()
     from skimage import measure
 
-    box = region.bounds
-    step = max(_REGION_STEP, float((box[1] - box[0]).max()) / 120.0)
-    space = region.space.rescaled((step, step, step)).shifted((-1, -1, -1))
-    shape = tuple(int(n) + 2 for n in np.maximum(1, np.ceil(region.extent / step)))
-    coarse = resample(region.with_array(region.array.astype(np.float32)), space, shape, fill=0.0)  # type: ignore[arg-type]
-    soft = ndimage.gaussian_filter(coarse.array.astype(np.float32), 0.7)
+    part = region.crop(*used_box(region.array))
+    step = max(_REGION_STEP, float(part.extent.max()) / 120.0)
+    space = part.space.rescaled((step, step, step)).shifted((-2, -2, -2))
+    shape = tuple(int(n) + 4 for n in np.maximum(1, np.ceil(part.extent / step)))
+    coarse = resample(part, space, shape, interpolation="nearest", fill=0.0)  # type: ignore[arg-type]
+    soft = ndimage.gaussian_filter(coarse.array.astype(np.float32), 0.8)
     if not soft.min() < 0.5 < soft.max():
         return Mesh.empty()
     index, faces, _, _ = measure.marching_cubes(soft, 0.5, gradient_direction="ascent")
@@ -128,11 +131,12 @@ def _mesh_colours(mesh: Mesh, graph: VesselGraph, limits: tuple[float, float]) -
         radius = np.full(mesh.n_points, np.nan)
         tree, score = np.zeros(mesh.n_points, np.int64), np.full(mesh.n_points, np.nan)
     else:
-        radius = mesh.point_data.get("radius", branch_radius(graph)[branch])
+        radius = mesh.point_data.get("radius", mean_radius(graph)[branch])
         tree = mesh.point_data.get("tree_id", tree_of_edge(graph)[branch])
         score = mesh.point_data.get("score", branch_score(graph)[branch])
     return {
-        "branch": _packed(branch, "<u4"),
+        "branch": _packed(branch, "<u2" if graph.n_edges <= _LEVELS else "<u4"),
+        "branchBytes": 2 if graph.n_edges <= _LEVELS else 4,
         "tree": _packed(tree_colour_index(tree.astype(np.int64)), "u1"),
         "radius": _packed(_levels(radius, *limits), "u1"),
         "score": _packed(_levels(score, 0.0, 1.0), "u1"),
@@ -142,8 +146,8 @@ def _mesh_colours(mesh: Mesh, graph: VesselGraph, limits: tuple[float, float]) -
 def _nearest_branch(mesh: Mesh, graph: VesselGraph) -> NDArray[np.int64]:
     if graph.n_edges == 0 or mesh.n_points == 0:
         return np.zeros(mesh.n_points, np.int64)
-    points, _, edge = densified(graph, 0.5)
-    return edge[KDTree(points).query(mesh.points)[1]]
+    dense = edit.resample(graph, 0.5)
+    return dense.edge_of_point[KDTree(dense.path_position).query(mesh.points)[1]]
 
 
 def _line_part(graph: VesselGraph, low: FloatArray, size: FloatArray, limits: tuple[float, float]) -> dict[str, Any]:
@@ -155,7 +159,7 @@ def _line_part(graph: VesselGraph, low: FloatArray, size: FloatArray, limits: tu
         "score": _packed(_levels(branch_score(graph), 0.0, 1.0), "u1"),
         "treeId": tree_of_edge(graph).tolist(),
         "length": graph.edge_length.round(1).tolist(),
-        "meanRadius": [None if np.isnan(r) else round(float(r), 2) for r in branch_radius(graph)],
+        "meanRadius": [None if np.isnan(r) else round(float(r), 2) for r in mean_radius(graph)],
         "scoreValue": [None if np.isnan(s) else round(float(s), 3) for s in branch_score(graph)],
     }
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
-from vesselgraph.report.columns import branch_radius, branch_score, branch_tortuosity, branch_volume, tree_of_edge
+from vesselgraph.morphology import mean_radius, tortuosity, volume
+from vesselgraph.report.columns import branch_score, thinnest_and_mean_radius, tree_of_edge
 from vesselgraph.report.palette import TREE_COLOURS, tree_colour_index
 
 MAX_BRANCH_ROWS = 300
@@ -73,11 +74,7 @@ def number(value: float, digits: int = 1) -> str:
 def key_figures(graph: VesselGraph, mesh: Mesh) -> list[KeyFigure]:
     """Return the headline numbers of a reconstruction."""
     trees = tree_of_edge(graph)
-    radius, length = branch_radius(graph), graph.edge_length
-    known = np.isfinite(radius)
-    mean = float((radius * length)[known].sum() / length[known].sum()) if known.any() else math.nan
-    points = graph.path_radius[np.isfinite(graph.path_radius)]
-    thinnest = float(points.min()) if points.size else math.nan
+    thinnest, mean = thinnest_and_mean_radius(graph)
     closed = is_closed(mesh)
     return [
         KeyFigure("Total length", f"{graph.length:.0f} mm", "along all centerlines"),
@@ -123,7 +120,7 @@ TREE_COLUMNS = (
 
 def trees_table(graph: VesselGraph) -> Table:
     """Return one row a tree, the longest first."""
-    trees, volume = tree_of_edge(graph), branch_volume(graph)
+    trees, volumes = tree_of_edge(graph), volume(graph)
     root = graph.node_data.get("root", np.zeros(graph.n_nodes, bool)).astype(bool)
     ids = sorted(set(trees.tolist()), key=lambda tree: (tree <= 0, -float(graph.edge_length[trees == tree].sum())))
     rows = []
@@ -140,7 +137,7 @@ def trees_table(graph: VesselGraph) -> Table:
             str(int((graph.degree[nodes] >= 3).sum())),
             str(int(((graph.degree[nodes] == 1) & ~root[nodes]).sum())),
             number(float(graph.edge_length[mine].sum())),
-            number(float(volume[mine].sum()) / 1000.0, 2),
+            number(float(volumes[mine].sum()) / 1000.0, 2),
             span,
             "; ".join(roots[:3]) + (" …" if len(roots) > 3 else "") if roots else "-",
         )
@@ -165,8 +162,8 @@ BRANCH_COLUMNS = (
 
 def branches_table(graph: VesselGraph, max_rows: int = MAX_BRANCH_ROWS) -> Table:
     """Return one row a branch, the longest ``max_rows`` of them."""
-    trees, radius, score = tree_of_edge(graph), branch_radius(graph), branch_score(graph)
-    tortuosity = branch_tortuosity(graph)
+    trees, radius, score = tree_of_edge(graph), mean_radius(graph), branch_score(graph)
+    bend = tortuosity(graph)
     generator = graph.edge_data.get("generator")
     rows = []
     for edge in np.argsort(-graph.edge_length, kind="stable")[:max_rows]:
@@ -175,7 +172,7 @@ def branches_table(graph: VesselGraph, max_rows: int = MAX_BRANCH_ROWS) -> Table
             str(trees[edge]),
             number(graph.edge_length[edge]),
             number(radius[edge], 2),
-            number(tortuosity[edge], 2),
+            number(bend[edge], 2),
             number(score[edge], 2),
             "-" if generator is None else generator_text(int(generator[edge])),
         )
@@ -196,28 +193,22 @@ def generator_text(flags: int) -> str:
     return " + ".join([*names, *([f"flags {rest}"] if rest else [])]) or "-"
 
 
-def dropped_table(dropped: Any) -> Table:
-    """Return what was dropped: reason, number of branches, their length.
-
-    ``dropped`` maps a reason to a count, or to a mapping with ``n_branches`` (or ``count``) and ``length``; or it is a list of
-    mappings with ``reason`` too.
-    """
+def dropped_table(run: Mapping[str, Any]) -> Table:
+    """Return what was dropped: reason, number of branches, their length and share of all candidates' length."""
     columns = (
         Column("Reason", "Why the branches were left out.", is_number=False),
         Column("Branches", "How many branches."),
         Column("Length, mm", "Their total length."),
+        Column("Share", "Of the length of all candidate branches, kept and dropped."),
     )
-    if isinstance(dropped, Mapping):
-        entries = [(reason, value if isinstance(value, Mapping) else {"count": value}) for reason, value in dropped.items()]
-    elif isinstance(dropped, Sequence) and not isinstance(dropped, str):
-        entries = [(entry.get("reason", "-"), entry) for entry in dropped if isinstance(entry, Mapping)]
-    else:
-        entries = []
+    entries = [entry for entry in run.get("dropped") or [] if isinstance(entry, Mapping)]
+    whole = _float(_mapping(run.get("candidates")).get("length"))
     rows = []
-    for reason, entry in entries:
-        count = entry.get("n_branches", entry.get("count", entry.get("n", "-")))
-        length = entry.get("length", entry.get("length_mm"))
-        rows.append(Row((str(reason), str(count), "-" if length is None else number(float(length)))))
+    for entry in entries:
+        length = _float(entry.get("length"))
+        share = length / whole if whole > 0 else math.nan
+        cells = (str(entry.get("reason", "-")), str(entry.get("n_branches", "-")), number(length), _percent(share))
+        rows.append(Row(cells, share=_bar(share)))
     return _table(columns, rows)
 
 
@@ -255,27 +246,68 @@ def _text(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def timings_table(timings: Any) -> Table:
-    """Return seconds and share a stage, in the order they were run; ``total`` is taken as the whole where it is given."""
+def timings_table(run: Mapping[str, Any]) -> Table:
+    """Return wall and processor seconds, share and memory of each stage, in the order they were run, and the total."""
     columns = (
         Column("Stage", "Step of the reconstruction.", is_number=False),
         Column("Seconds", "Wall-clock time."),
-        Column("Share", "Of the total."),
+        Column("CPU seconds", "Processor time of all threads."),
+        Column("Peak memory, GB", "Largest memory of the process while the stage ran, 1e9 bytes."),
+        Column("Share", "Of the total wall-clock time."),
     )
-    entries = {name: float(text) for name, text in flattened(timings or {}) if _is_number(text)}
-    total = entries.pop("total", math.nan)
-    total = total if math.isfinite(total) and total > 0 else sum(entries.values())
+    stages = [stage for stage in run.get("stages") or [] if isinstance(stage, Mapping)]
+    total = _float(run.get("seconds"))
     rows = []
-    for name, seconds in entries.items():
-        share = seconds / total if total > 0 else 0.0
-        rows.append(Row((name, number(seconds, 2), f"{100 * share:.0f} %"), share=min(max(share, 0.0), 1.0)))
+    for stage in stages:
+        seconds = _float(stage.get("seconds"))
+        share = seconds / total if total > 0 else math.nan
+        rows.append(Row((str(stage.get("stage", "-")), *_costs(stage), _percent(share)), share=_bar(share)))
     if rows:
-        rows.append(Row(("total", number(total, 2), "")))
+        rows.append(Row(("total", *_costs(run), "")))
     return _table(columns, rows)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def _costs(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    return tuple(number(_float(record.get(key)), 2) for key in ("seconds", "cpu_seconds", "peak_memory_gb"))  # type: ignore[return-value]
+
+
+def inputs_table(run: Mapping[str, Any]) -> Table:
+    """Return one row an input: name, file, size, type and digests."""
+    columns = (
+        Column("Input", "Phase, mask or heatmap.", is_number=False),
+        Column("File", "Name of the file or folder it was read from.", is_number=False),
+        Column("Planes, rows, columns", "Array size.", is_number=False),
+        Column("Type", "Of the stored values.", is_number=False),
+        Column("SHA-256 of the values", "Over type, shape, grid and values.", is_number=False),
+        Column("SHA-256 of the files", "Over the bytes of the file, or of all files in the folder.", is_number=False),
+    )
+    rows = []
+    for name, entry in _mapping(run.get("inputs")).items():
+        facts = _mapping(entry)
+        keys = ("path", "shape", "dtype", "sha256_values", "sha256_files")
+        rows.append(Row((str(name), *(_text(facts.get(key)) for key in keys))))
+    return _table(columns, rows)
+
+
+def versions_table(run: Mapping[str, Any]) -> Table:
+    """Return the versions of the program and its libraries, and what the run saw of the machine."""
+    program = {str(run.get("program", "vesselgraph")): run.get("version")}
+    values = {**program, **_mapping(run.get("libraries")), **_mapping(run.get("machine"))}
+    columns = (Column("Software or machine", "", is_number=False), Column("Version or value", "", is_number=False))
+    return _table(columns, [Row((name, _text(value))) for name, value in values.items() if value is not None])
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _float(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if math.isfinite(share) else "-"
+
+
+def _bar(share: float) -> float:
+    return min(max(share, 0.0), 1.0) if math.isfinite(share) else -1.0

@@ -67,7 +67,7 @@ window.vesselViewer = (function () {
     return new T.Mesh(geometry, material);
   }
   const meshValues = { tree: bytes(scene.mesh.tree), radius: bytes(scene.mesh.radius), score: bytes(scene.mesh.score) };
-  const meshBranch = u32(scene.mesh.branch);
+  const meshBranch = scene.mesh.branchBytes === 2 ? u16(scene.mesh.branch) : u32(scene.mesh.branch);
   const vessel = surface(scene.mesh, new T.MeshStandardMaterial({ vertexColors: true, roughness: 0.55, side: T.DoubleSide }));
   vessel.geometry.setAttribute("color", new T.BufferAttribute(new Float32Array(scene.mesh.nPoints * 3), 3));
   world.add(vessel);
