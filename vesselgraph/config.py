@@ -84,7 +84,7 @@ class RegistrationConfig(StageConfig):
     vessel_diameter: float = Field(15.0, ge=0, le=40, description="structures thinner than this do not drive the match, mm")
     max_shift: float = Field(30.0, ge=0, le=100, description="largest breathing shift searched for, mm")
     bspline_spacing: float = Field(50.0, gt=5, le=200, description="distance of the B-spline control points, mm")
-    max_deformation: float = Field(20.0, ge=0, le=100, description="largest B-spline displacement, mm; 0 leaves the match rigid")
+    max_deformation: float = Field(20.0, ge=0, le=100, description="largest B-spline displacement, mm; 0: rigid only")
     min_gain_fraction: float = Field(
         0.02, ge=0, le=1, description="a step is kept if it raises the mutual information by at least this share"
     )
@@ -115,6 +115,9 @@ class HeatmapConfig(StageConfig):
     min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
     max_radius: float = Field(10.0, gt=0, le=40, description="largest vessel radius looked for, mm")
     n_scales: int = Field(8, ge=1, le=32, description="number of radii, geometrically spaced")
+    half_answer: float = Field(9.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
+    clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
+    clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
 
 

@@ -1,0 +1,127 @@
+"""The pruning stage: over-complete graph in, believed graph out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesselgraph import __version__
+from vesselgraph.config import PruneConfig
+from vesselgraph.edit import connected_components, merge_degree_two, orient, split_edges, subset
+from vesselgraph.errors import InputError
+from vesselgraph.graph import Step, VesselGraph
+from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.decode import best_forest, choose_roots
+
+KEPT, COLD, SPUR, ISOLATED, LOOP = "kept", "too little heat", "bump of a wider vessel", "separate and too short", "cold loop"
+
+
+def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
+    """Return the graph, long branches cut into pieces, with a verdict on every branch.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        Over-complete, with the path column ``heat`` in [0, 1].
+    config : PruneConfig, optional
+        Thresholds and costs.
+    progress : Progress
+        Called with the step and its done fraction.
+
+    Returns
+    -------
+    graph : VesselGraph
+        Edge columns ``score`` (mean heat, in [0, 1]), ``keep`` (bool) and ``reason`` (text: why it stays or goes).
+
+    Raises
+    ------
+    InputError
+        The graph has no ``heat`` along its paths.
+    """
+    config = config or PruneConfig()
+    if "heat" not in graph.path_data:
+        raise InputError("a path column `heat`", f"{sorted(graph.path_data)}", "make the graph with vesselgraph.trace")
+    progress("weigh branches", 0.0)
+    pieces, _ = split_edges(graph, max_length=config.piece_length)
+    heat = pieces.path_data["heat"]
+    coldest = np.full(pieces.n_edges, np.inf)
+    np.minimum.at(coldest, pieces.edge_of_point, heat)
+    blocked = (pieces.edge_data["gap_length"] > 0) & (coldest < config.min_bridge_heat)
+    decoded = best_forest(pieces, heat, blocked, config)
+    progress("weigh branches", 0.7)
+    keep = decoded.keep | _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)
+    reason = _reasons(pieces, keep, decoded.forest.is_tree_edge, config)
+    score = _mean_per_branch(pieces, heat)
+    progress("weigh branches", 1.0)
+    return pieces.with_columns(edge={"score": score, "keep": keep, "reason": reason})
+
+
+def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
+    """Return the rooted trees of the branches that are believed.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        Over-complete; one that :func:`judge` has returned (with a ``keep`` column) is taken as judged.
+    config : PruneConfig, optional
+        Thresholds and costs.
+    progress : Progress
+        Called with the step and its done fraction.
+
+    Returns
+    -------
+    graph : VesselGraph
+        Branches run away from their root. Node column ``root``; edge columns ``tree_id`` (1... by falling length) and
+        ``score``. Loops whose every branch is hot stay.
+
+    Raises
+    ------
+    InputError
+        The graph has no ``heat`` along its paths.
+    """
+    config = config or PruneConfig()
+    judged = graph if "keep" in graph.edge_data else judge(graph, config, progress=progress)
+    kept, _ = subset(judged, edges=judged.edge_data["keep"].astype(bool), drop_isolated=True)
+    drop = {"keep", "reason"}
+    kept = _without(kept, drop)
+    merged, _ = merge_degree_two(kept)
+    root = np.zeros(merged.n_nodes, np.bool_)
+    root[choose_roots(merged)] = True
+    component = connected_components(merged)
+    tree = component[merged.edge_nodes[:, 0]] + 1
+    rooted = orient(merged.with_columns(node={"root": root}, edge={"tree_id": tree}))
+    return rooted.with_step(Step("prune", config.digest(), __version__))
+
+
+def _without(graph: VesselGraph, names: set[str]) -> VesselGraph:
+    columns = {name: column for name, column in graph.edge_data.items() if name not in names}
+    from dataclasses import replace
+
+    return replace(graph, edge_data=columns)
+
+
+def _mean_per_branch(graph: VesselGraph, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.bincount(graph.edge_of_point, values, graph.n_edges)
+    return np.asarray(total / np.maximum(np.diff(graph.path_offset), 1))
+
+
+def _closes_loop(
+    graph: VesselGraph, keep: NDArray[np.bool_], is_tree_edge: NDArray[np.bool_], config: PruneConfig
+) -> NDArray[np.bool_]:
+    """Return the branches outside the forest that are hot enough to close a loop between kept branches."""
+    alive = np.zeros(graph.n_nodes, np.bool_)
+    alive[graph.edge_nodes[keep].ravel()] = True
+    coldest = np.full(graph.n_edges, np.inf)
+    np.minimum.at(coldest, graph.edge_of_point, graph.path_data["heat"])
+    return ~is_tree_edge & (coldest >= config.loop_heat) & alive[graph.edge_nodes].all(axis=1)
+
+
+def _reasons(
+    graph: VesselGraph, keep: NDArray[np.bool_], is_tree_edge: NDArray[np.bool_], config: PruneConfig
+) -> NDArray[np.str_]:
+    alive = np.zeros(graph.n_nodes, np.bool_)
+    alive[graph.edge_nodes[keep].ravel()] = True
+    warm = _mean_per_branch(graph, graph.path_data["heat"]) >= config.min_heat
+    attached = alive[graph.edge_nodes].any(axis=1)
+    reason = np.select([keep, ~is_tree_edge, warm & attached, warm], [KEPT, LOOP, SPUR, ISOLATED], default=COLD)
+    return np.asarray(reason, dtype=np.str_)

@@ -1,0 +1,185 @@
+"""Sub-voxel centerlines and radii from voxel chains. Everything is in voxels of one isotropic grid, (plane, row, column).
+
+Strategy. A chain of voxels zigzags around the true line. Its points are pulled, in the plane across the vessel, to the middle
+of the cross-section (rays to the wall of a mask, or the centroid of heat), smoothed along the branch, and pulled again. Close to
+a junction the cross-section is not that of one vessel, so there a point only follows its neighbours. Radii come from the same
+cross-sections: the circle of equal area.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vesselgraph.tracing.ridges import plane_axes
+
+FloatArray = NDArray[np.float64]
+
+N_RAYS = 24
+_RAY_STEP = 0.25
+_LEAK_FACTOR = 1.5
+_N_PASSES = 4
+
+
+@njit(cache=True, nogil=True)
+def sample(volume, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the trilinear value of ``volume`` at a position; outside of it the value is 0."""
+    n_planes, n_rows, n_columns = volume.shape
+    if z < 0.0 or y < 0.0 or x < 0.0 or z > n_planes - 1 or y > n_rows - 1 or x > n_columns - 1:
+        return 0.0
+    z0, y0, x0 = min(int(z), max(n_planes - 2, 0)), min(int(y), max(n_rows - 2, 0)), min(int(x), max(n_columns - 2, 0))
+    z1, y1, x1 = min(z0 + 1, n_planes - 1), min(y0 + 1, n_rows - 1), min(x0 + 1, n_columns - 1)
+    fz, fy, fx = z - z0, y - y0, x - x0
+    low = (volume[z0, y0, x0] * (1 - fx) + volume[z0, y0, x1] * fx) * (1 - fy) + (
+        volume[z0, y1, x0] * (1 - fx) + volume[z0, y1, x1] * fx
+    ) * fy
+    high = (volume[z1, y0, x0] * (1 - fx) + volume[z1, y0, x1] * fx) * (1 - fy) + (
+        volume[z1, y1, x0] * (1 - fx) + volume[z1, y1, x1] * fx
+    ) * fy
+    return low * (1 - fz) + high * fz
+
+
+@njit(cache=True, nogil=True)
+def _tangent(points, low, high, i, tangent):  # type: ignore[no-untyped-def]
+    """Fill the unit tangent at point ``i`` of the branch ``low:high`` from up to two points on each side."""
+    a, b = max(i - 2, low), min(i + 2, high - 1)
+    norm = 0.0
+    for k in range(3):
+        tangent[k] = points[b, k] - points[a, k]
+        norm += tangent[k] ** 2
+    norm = math.sqrt(norm)
+    if norm < 1e-9:
+        tangent[0], tangent[1], tangent[2] = 1.0, 0.0, 0.0
+        return
+    for k in range(3):
+        tangent[k] /= norm
+
+
+@njit(cache=True, nogil=True)
+def _ray_length(volume, level, z, y, x, dz, dy, dx, longest):  # type: ignore[no-untyped-def]
+    """Return how far a ray runs until the volume falls below ``level``; at most ``longest``."""
+    before = sample(volume, z, y, x)
+    length = 0.0
+    while length < longest:
+        length += _RAY_STEP
+        value = sample(volume, z + length * dz, y + length * dy, x + length * dx)
+        if value < level:
+            drop = before - value
+            return length - _RAY_STEP * ((level - value) / drop if drop > 1e-12 else 1.0)
+        before = value
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _wall_section(volume, point, first, second, longest, rays, shift):  # type: ignore[no-untyped-def]
+    """Fill the shift to the middle of the cross-section of a mask and return its equal-area radius; 0 outside the mask."""
+    if sample(volume, point[0], point[1], point[2]) < 0.5:
+        shift[:] = 0.0
+        return 0.0
+    for k in range(N_RAYS):
+        angle = 2.0 * math.pi * k / N_RAYS
+        c, s = math.cos(angle), math.sin(angle)
+        d0, d1, d2 = c * first[0] + s * second[0], c * first[1] + s * second[1], c * first[2] + s * second[2]
+        rays[k] = _ray_length(volume, 0.5, point[0], point[1], point[2], d0, d1, d2, longest)
+    # Rays that run into another vessel are cut at a multiple of the median ray.
+    cut = _LEAK_FACTOR * np.median(rays)
+    area, move_a, move_b = 0.0, 0.0, 0.0
+    for k in range(N_RAYS):
+        angle = 2.0 * math.pi * k / N_RAYS
+        length = min(rays[k], cut)
+        area += length * length
+        move_a += length * math.cos(angle)
+        move_b += length * math.sin(angle)
+    for k in range(3):
+        shift[k] = 2.0 / N_RAYS * (move_a * first[k] + move_b * second[k])
+    return math.sqrt(area / N_RAYS)
+
+
+@njit(cache=True, nogil=True)
+def _heat_shift(heat, point, first, second, reach, shift):  # type: ignore[no-untyped-def]
+    """Fill the shift to the heat centroid of the disc of radius ``reach`` across the vessel."""
+    value = sample(heat, point[0], point[1], point[2])
+    total = value * value
+    move_a, move_b = 0.0, 0.0
+    for ring in range(1, 3):
+        radius = 0.5 * ring * reach
+        for k in range(8):
+            angle = 2.0 * math.pi * (k + 0.5 * (ring % 2)) / 8.0
+            a, b = radius * math.cos(angle), radius * math.sin(angle)
+            value = sample(
+                heat,
+                point[0] + a * first[0] + b * second[0],
+                point[1] + a * first[1] + b * second[1],
+                point[2] + a * first[2] + b * second[2],
+            )
+            weight = value * value * ring
+            total += weight
+            move_a += weight * a
+            move_b += weight * b
+    scale = 1.0 / total if total > 1e-12 else 0.0
+    for k in range(3):
+        shift[k] = scale * (move_a * first[k] + move_b * second[k])
+
+
+@njit(cache=True, nogil=True)
+def _smooth_branch(points, low, high, n_passes):  # type: ignore[no-untyped-def]
+    """Average every inner point with its neighbours (1, 2, 1) ``n_passes`` times; the ends stay."""
+    before = np.zeros(3)
+    for _ in range(n_passes):
+        for k in range(3):
+            before[k] = points[low, k]
+        for i in range(low + 1, high - 1):
+            for k in range(3):
+                here = points[i, k]
+                points[i, k] = 0.25 * (before[k] + points[i + 1, k]) + 0.5 * here
+                before[k] = here
+
+
+@njit(cache=True, nogil=True)
+def refine(points, offset, end_reach, volume, from_mask, section_radius):  # type: ignore[no-untyped-def]
+    """Move the inner points of all branches to the middle of their cross-sections, in place.
+
+    ``end_reach`` (E, 2): within this distance of a branch's start and end a point only follows its neighbours.
+    ``section_radius`` (M,) receives the equal-area radius from a mask, NaN where it was not measured.
+    """
+    tangent, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
+    shift, rays = np.zeros(3), np.zeros(N_RAYS)
+    longest = 0.25 * (volume.shape[0] + volume.shape[1] + volume.shape[2])
+    for e in range(offset.size - 1):
+        low, high = offset[e], offset[e + 1]
+        _smooth_branch(points, low, high, _N_PASSES)
+        for turn in range(_N_PASSES):
+            last = turn == _N_PASSES - 1
+            for i in range(low, high):
+                section_radius[i] = np.nan
+                from_start, from_end = 0.0, 0.0
+                for k in range(3):
+                    from_start += (points[i, k] - points[low, k]) ** 2
+                    from_end += (points[i, k] - points[high - 1, k]) ** 2
+                inner = i not in (low, high - 1)
+                if math.sqrt(from_start) < end_reach[e, 0] or math.sqrt(from_end) < end_reach[e, 1]:
+                    continue
+                _tangent(points, low, high, i, tangent)
+                plane_axes(tangent, first, second)
+                if from_mask:
+                    section_radius[i] = _wall_section(volume, points[i], first, second, longest, rays, shift)
+                else:
+                    _heat_shift(volume, points[i], first, second, 1.5, shift)
+                if not inner or last:
+                    continue
+                size = math.sqrt(shift[0] ** 2 + shift[1] ** 2 + shift[2] ** 2)
+                factor = 0.7 * (1.0 if size < 0.7 else 0.7 / size)
+                for k in range(3):
+                    points[i, k] += factor * shift[k]
+            if not last:
+                _smooth_branch(points, low, high, 1)
+
+
+@njit(cache=True, nogil=True)
+def sample_path(volume, points, values):  # type: ignore[no-untyped-def]
+    """Fill the trilinear values of ``volume`` at points (M, 3)."""
+    for i in range(points.shape[0]):
+        values[i] = sample(volume, points[i, 0], points[i, 1], points[i, 2])

@@ -1,0 +1,187 @@
+"""From skeleton voxels to nodes and branches: every cluster of branching voxels becomes exactly one node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+
+from vesselgraph.tracing.topology import OFFSETS
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Branches of a voxel skeleton.
+
+    Letters: S skeleton voxels, N nodes, E branches.
+
+    Attributes
+    ----------
+    node_of_voxel : (S,)
+        The node a voxel belongs to; -1 inside a branch.
+    n_nodes : int
+        Number of nodes N.
+    ends : (E, 2)
+        Nodes of each branch.
+    offset : (E + 1,)
+        Slices into ``members``.
+    members : (M,)
+        Voxel ids along each branch; the first and last belong to its nodes.
+    """
+
+    node_of_voxel: IntArray
+    n_nodes: int
+    ends: IntArray
+    offset: IntArray
+    members: IntArray
+
+
+def neighbour_pairs(voxels: IntArray, shape: tuple[int, ...]) -> tuple[IntArray, IntArray]:
+    """Return the 26-neighbourhood of voxels, (S, 3) in raster order, as CSR arrays ``start`` (S + 1,) and ``neighbour``."""
+    padded = np.array(shape) + 2
+    flat = np.array([padded[1] * padded[2], padded[2], 1])
+    keys = (voxels + 1) @ flat
+    rows, columns = [], []
+    for step in OFFSETS @ flat:
+        wanted = keys + step
+        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+        found = np.flatnonzero(keys[place] == wanted) if len(keys) else np.zeros(0, np.int64)
+        rows.append(found)
+        columns.append(place[found])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    order = np.lexsort((column, row))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(voxels)))])
+    return start.astype(np.int64), column[order].astype(np.int64)
+
+
+def _label_nodes(start: IntArray, neighbour: IntArray, forced: NDArray[np.bool_]) -> tuple[IntArray, int]:
+    """Number the nodes: clusters of voxels with more than two neighbours, curve ends, and forced voxels."""
+    count = np.diff(start)
+    branching = count > 2
+    row = np.repeat(np.arange(len(count)), count)
+    joined = branching[row] & branching[neighbour]
+    cluster = sparse.csr_matrix(
+        (np.ones(int(joined.sum()), np.int8), (row[joined], neighbour[joined])), shape=(len(count), len(count))
+    )
+    _, label = sparse.csgraph.connected_components(cluster, directed=False)
+    is_node = branching | (count == 1) | forced
+    node = np.full(len(count), -1, np.int64)
+    names, inverse = np.unique(label[is_node], return_inverse=True)
+    node[is_node] = inverse
+    return node, len(names)
+
+
+@njit(cache=True, nogil=True)
+def _walk(start, neighbour, node, ends, offset, members):  # type: ignore[no-untyped-def]
+    """Follow every chain between nodes once; return the number of branches and of members."""
+    n_edges = 0
+    n_members = 0
+    seen = np.zeros(node.size, np.uint8)
+    for first in range(node.size):
+        if node[first] < 0:
+            continue
+        for k in range(start[first], start[first + 1]):
+            here = neighbour[k]
+            if node[here] >= 0:
+                if node[here] != node[first] and first < here:
+                    members[n_members] = first
+                    members[n_members + 1] = here
+                    n_members += 2
+                    ends[n_edges, 0] = node[first]
+                    ends[n_edges, 1] = node[here]
+                    n_edges += 1
+                    offset[n_edges] = n_members
+                continue
+            if seen[here]:
+                continue
+            members[n_members] = first
+            n_members += 1
+            before = first
+            while node[here] < 0:
+                seen[here] = 1
+                members[n_members] = here
+                n_members += 1
+                # Prefer to end on a node, so that a chain is not walked past a junction it touches.
+                onward = -1
+                for j in range(start[here], start[here + 1]):
+                    candidate = neighbour[j]
+                    if candidate == before:
+                        continue
+                    if node[candidate] >= 0 and not (candidate == first and n_members < 4):
+                        onward = candidate
+                        break
+                    if node[candidate] < 0 and not seen[candidate]:
+                        onward = candidate
+                if onward < 0:
+                    onward = first
+                before = here
+                here = onward
+            members[n_members] = here
+            n_members += 1
+            ends[n_edges, 0] = node[first]
+            ends[n_edges, 1] = node[here]
+            n_edges += 1
+            offset[n_edges] = n_members
+    return n_edges, n_members
+
+
+@njit(cache=True, nogil=True)
+def _ring_voxels(start, neighbour, node):  # type: ignore[no-untyped-def]
+    """Mark one voxel in every piece that has no node at all (closed rings)."""
+    seen = np.zeros(node.size, np.uint8)
+    stack = np.zeros(node.size, np.int64)
+    mark = np.zeros(node.size, np.bool_)
+    for first in range(node.size):
+        if seen[first]:
+            continue
+        top = 1
+        stack[0] = first
+        seen[first] = 1
+        has_node = False
+        while top:
+            top -= 1
+            here = stack[top]
+            has_node |= node[here] >= 0
+            for k in range(start[here], start[here + 1]):
+                if not seen[neighbour[k]]:
+                    seen[neighbour[k]] = 1
+                    stack[top] = neighbour[k]
+                    top += 1
+        if not has_node and start[first + 1] > start[first]:
+            mark[first] = True
+    return mark
+
+
+def extract_chains(voxels: IntArray, shape: tuple[int, ...], forced: NDArray[np.bool_] | None = None) -> Chains:
+    """Return the nodes and branches of a one-voxel-thin skeleton.
+
+    Parameters
+    ----------
+    voxels : (S, 3)
+        Skeleton voxels in raster order. Isolated voxels belong to no node and no branch.
+    shape : (3,)
+        Shape of the volume they lie in.
+    forced : (S,) bool, optional
+        Voxels that must become nodes, for example the foot of a bridge.
+
+    Returns
+    -------
+    chains : Chains
+        Every skeleton edge lies on exactly one branch; rings without a junction start and end at their first voxel.
+    """
+    start, neighbour = neighbour_pairs(voxels, shape)
+    wanted = np.zeros(len(voxels), np.bool_) if forced is None else forced
+    node, _ = _label_nodes(start, neighbour, wanted)
+    rings = _ring_voxels(start, neighbour, node)
+    node, n_nodes = _label_nodes(start, neighbour, wanted | rings)
+    room = len(neighbour) + len(voxels) + 2
+    ends = np.zeros((room, 2), np.int64)
+    offset = np.zeros(room + 1, np.int64)
+    members = np.zeros(2 * room, np.int64)
+    n_edges, n_members = _walk(start, neighbour, node, ends, offset, members)
+    return Chains(node, n_nodes, ends[:n_edges], offset[: n_edges + 1], members[:n_members])
