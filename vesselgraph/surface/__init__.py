@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from vesselgraph.surface.build import build_surface
+from vesselgraph.surface.check import SurfaceCheck, check_surface
 
-__all__ = ["build_surface"]
+__all__ = ["SurfaceCheck", "build_surface", "check_surface"]

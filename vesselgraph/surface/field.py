@@ -19,6 +19,10 @@ from vesselgraph.space import FloatArray
 OUTSIDE = 1e6
 """Value of the field, mm, where no cone is near."""
 
+RADIUS_FRACTION = 0.08
+"""A triangle lies no farther from the surface than this share of the local radius."""
+
+_MOST_STEPS = 20
 _FULL_BLEND_RADII = 3.0
 _NO_BLEND_RADII = 6.0
 
@@ -64,6 +68,21 @@ class Field(NamedTuple):
     first: IntArray
     member: NDArray[np.int32]
     n_near: int
+
+
+class Bound(NamedTuple):
+    """How far a triangle may lie from the surface: the smaller of two lengths.
+
+    Attributes
+    ----------
+    error : float, mm
+        The same everywhere.
+    radius_fraction : float
+        Times the radius of the nearest branch: a thin vessel stays round.
+    """
+
+    error: float
+    radius_fraction: float
 
 
 @njit(cache=True, nogil=True)
@@ -211,67 +230,74 @@ def slope(
 
 
 @njit(cache=True, nogil=True)
-def distance(field: Field, x: float, y: float, z: float, near: FloatArray, near_cone: IntArray) -> float:
-    """Return the field divided by its slope: the signed distance of a point to the surface, exact where nothing is blended."""
+def misfit(
+    field: Field, x: float, y: float, z: float, bound: Bound, near: FloatArray, near_cone: IntArray
+) -> tuple[float, float, float]:
+    """Return the signed distance of a point to the surface, mm, its size over the allowed one, and the radius there, mm.
+
+    The distance is the field divided by its slope: exact where nothing is blended, else true to first order. The slope
+    counts as at least 0.3, because it vanishes between two branches that face each other.
+    """
     block = find_block(field, x, y, z)
     if block < 0:
-        return OUTSIDE
+        return OUTSIDE, OUTSIDE, 0.0
     found = evaluate(field, block, x, y, z, near, near_cone)
-    if found[2] < 0:
-        return found[0]
-    gx, gy, gz = slope(field, found, x, y, z, near, near_cone)
-    return found[0] / max(np.sqrt(gx * gx + gy * gy + gz * gz), 0.3)
+    value = found[0]
+    if found[2] >= 0:
+        gx, gy, gz = slope(field, found, x, y, z, near, near_cone)
+        value /= max(np.sqrt(gx * gx + gy * gy + gz * gz), 0.3)
+    s = near_cone[found[1]]
+    radius = field.cone[s, 7] - field.cone[s, 8] * near[found[1], 1]
+    return value, abs(value) / min(bound.error, bound.radius_fraction * radius), radius
 
 
 @njit(cache=True, nogil=True)
-def distances(field: Field, points: FloatArray, out: FloatArray, start: int, stop: int) -> None:
-    """Write the signed distances of ``points[start:stop]`` (n, 3) into ``out`` (n,)."""
+def misfits(field: Field, points: FloatArray, bound: Bound, out: FloatArray, start: int, stop: int) -> None:
+    """Write :func:`misfit` of ``points[start:stop]`` into the columns of ``out`` (3, n)."""
     near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
     for p in range(start, stop):
-        out[p] = distance(field, points[p, 0], points[p, 1], points[p, 2], near, near_cone)
+        out[:, p] = misfit(field, points[p, 0], points[p, 1], points[p, 2], bound, near, near_cone)
 
 
 @njit(cache=True, nogil=True)
 def project(field: Field, points: FloatArray, normals: FloatArray, start: int, stop: int) -> None:
     """Move ``points[start:stop]`` onto the surface by Newton steps along the slope; write the unit normals.
 
-    A point moves by at most one grid step in total, and never to where the field is farther from 0.
+    A step that would lead farther from 0 is halved (between two branches that face each other the slope nearly vanishes).
     """
     near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
     for p in range(start, stop):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
-        before = np.inf
-        for _ in range(6):
-            block = find_block(field, x, y, z)
-            if block < 0:
-                break
-            found = evaluate(field, block, x, y, z, near, near_cone)
-            moved = np.sqrt((x - points[p, 0]) ** 2 + (y - points[p, 1]) ** 2 + (z - points[p, 2]) ** 2)
-            if abs(found[0]) >= before or moved > field.step:
-                break
-            before = abs(found[0])
+        value, scale = np.inf, 1.0
+        sx, sy, sz = 0.0, 0.0, 0.0
+        for _ in range(_MOST_STEPS):
+            block = find_block(field, x - scale * sx, y - scale * sy, z - scale * sz)
+            if block >= 0:
+                nx, ny, nz = x - scale * sx, y - scale * sy, z - scale * sz
+                found = evaluate(field, block, nx, ny, nz, near, near_cone)
+            if block < 0 or abs(found[0]) >= value:
+                scale *= 0.5
+                continue
+            x, y, z, value, scale = nx, ny, nz, abs(found[0]), 1.0
             gx, gy, gz = slope(field, found, x, y, z, near, near_cone)
-            size = gx * gx + gy * gy + gz * gz
-            points[p, 0], points[p, 1], points[p, 2] = x, y, z
-            if size < 1e-6:
-                break
+            size = max(gx * gx + gy * gy + gz * gz, 1e-12)
             root = np.sqrt(size)
             normals[p, 0], normals[p, 1], normals[p, 2] = gx / root, gy / root, gz / root
-            if before < 1e-7 * field.step:
+            if value < 1e-6 * field.step:
                 break
-            x, y, z = x - found[0] * gx / size, y - found[0] * gy / size, z - found[0] * gz / size
+            length = min(value / root, field.step)
+            sign = np.sign(found[0])
+            sx, sy, sz = sign * length * gx / root, sign * length * gy / root, sign * length * gz / root
+        points[p, 0], points[p, 1], points[p, 2] = x, y, z
 
 
 @njit(cache=True, nogil=True)
-def nearest(field: Field, points: FloatArray, branch: IntArray, radius: FloatArray, start: int, stop: int) -> None:
-    """Write the branch nearest to each of ``points[start:stop]`` and its radius there, mm; -1 and NaN where none is near."""
+def nearest(field: Field, points: FloatArray, cone: IntArray, radius: FloatArray, start: int, stop: int) -> None:
+    """Write the cone nearest to each of ``points[start:stop]`` and its radius there, mm; the points lie near the surface."""
     near, near_cone = np.empty((field.n_near, 2)), np.empty(field.n_near, np.int64)
     for p in range(start, stop):
         x, y, z = points[p, 0], points[p, 1], points[p, 2]
-        block = find_block(field, x, y, z)
-        branch[p], radius[p] = -1, np.nan
-        if block >= 0:
-            _, i, _, _ = evaluate(field, block, x, y, z, near, near_cone)
-            s = near_cone[i]
-            branch[p] = field.cone_branch[s]
-            radius[p] = field.cone[s, 7] - field.cone[s, 8] * near[i, 1]
+        _, i, _, _ = evaluate(field, find_block(field, x, y, z), x, y, z, near, near_cone)
+        s = near_cone[i]
+        cone[p] = s
+        radius[p] = field.cone[s, 7] - field.cone[s, 8] * near[i, 1]
