@@ -126,3 +126,8 @@ def test_networkx_graphs_of_any_kind_and_labels_are_read(kind: Callable[[], nx.G
 def test_networkx_without_geometry_is_refused() -> None:
     with pytest.raises(GraphInvariantError, match=r"I1: nodes with `position` .* got none on \[0, 1, 2, \(0, 1\), \(1, 2\)\]"):
         VesselGraph.from_networkx(nx.MultiDiGraph(nx.path_graph(3).edges))
+
+
+def test_columns_named_like_attributes_do_not_overwrite_them() -> None:
+    with pytest.raises(GraphInvariantError, match=r"got columns \['path', 'radius'\]; rename them"):
+        VesselGraph(**fields(node_data={"radius": np.ones(3)}, edge_data={"path": np.ones(2)})).to_networkx()

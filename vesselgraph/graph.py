@@ -24,6 +24,8 @@ IntArray = NDArray[np.int64]
 Column = NDArray[Any]
 
 _COLUMN_KINDS = "biufU"
+_NODE_ATTRIBUTES = {"position", "radius"}
+_EDGE_ATTRIBUTES = {"key", "path", "path_radius", "length", "path_data"}
 
 
 @dataclass(frozen=True)
@@ -311,9 +313,17 @@ class VesselGraph:
 
         Nodes are 0...N-1 with ``position``, ``radius`` and the node columns; edges carry ``key`` = branch id, ``path``,
         ``path_radius``, ``length`` (mm), the edge columns, and the path columns under ``path_data``.
+
+        Raises
+        ------
+        GraphInvariantError
+            A column has the name of one of these attributes.
         """
         import networkx
 
+        clash = _NODE_ATTRIBUTES & set(self.node_data) | _EDGE_ATTRIBUTES & set(self.edge_data)
+        if clash:
+            raise GraphInvariantError("columns beside networkx's attributes", f"columns {sorted(clash)}", "rename them")
         result = networkx.MultiDiGraph(space=self.space, history=self.history)
         for i in range(self.n_nodes):
             columns = {name: column[i] for name, column in self.node_data.items()}
@@ -358,7 +368,6 @@ class VesselGraph:
             raise GraphInvariantError(
                 "I1: nodes with `position` and edges with `path`", f"none on {lacking[:5]}", "add these attributes"
             )
-        own = {"path", "path_radius", "length", "path_data"}
         paths = [np.asarray(data["path"], dtype=np.float64) for *_, data in edges]
         radii = [data.get("path_radius", np.full(len(p), np.nan)) for p, (*_, data) in zip(paths, edges, strict=True)]
         position = np.array([data["position"] for _, data in nodes], dtype=np.float64).reshape(-1, 3)
@@ -374,8 +383,8 @@ class VesselGraph:
             path_offset=np.concatenate([[0], np.cumsum([len(p) for p in paths])]).astype(np.int64),
             path_position=np.concatenate(paths) if paths else np.zeros((0, 3)),
             path_radius=np.concatenate(radii) if radii else np.zeros(0),
-            node_data=_columns([data for _, data in nodes], {"position", "radius"}),
-            edge_data=_columns([data for *_, data in edges], own),
+            node_data=_columns([data for _, data in nodes], _NODE_ATTRIBUTES),
+            edge_data=_columns([data for *_, data in edges], _EDGE_ATTRIBUTES),
             path_data=_path_columns([data.get("path_data", {}) for *_, data in edges]),
             space=source.graph.get("space"),
             history=source.graph.get("history", ()),
