@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from vesselgraph.metrics.graphs import GraphScores, RadiusError, betti_of_graph, compare_graphs
+from vesselgraph.metrics.masks import MaskScores, betti_of_mask, mask_cldice, mask_scores
 from vesselgraph.metrics.matching import Score, match_one_to_one
 from vesselgraph.metrics.sampling import Samples, sample_graph
+from vesselgraph.metrics.skeleton import skeleton_graph
 
 __all__ = [
     "GraphScores",
+    "MaskScores",
     "RadiusError",
     "Samples",
     "Score",
     "betti_of_graph",
+    "betti_of_mask",
     "compare_graphs",
+    "mask_cldice",
+    "mask_scores",
     "match_one_to_one",
     "sample_graph",
+    "skeleton_graph",
 ]
