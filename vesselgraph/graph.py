@@ -363,8 +363,7 @@ class VesselGraph:
         else:
             edges = [(a, b, None, data) for a, b, data in source.edges(data=True)]
         lacking = [node for node, data in nodes if "position" not in data]
-        lacking += [(a, b) for a, b, _, data in edges if "path" not in data]
-        if lacking:
+        if lacking := lacking + [(a, b) for a, b, _, data in edges if "path" not in data]:
             raise GraphInvariantError(
                 "I1: nodes with `position` and edges with `path`", f"none on {lacking[:5]}", "add these attributes"
             )
@@ -374,8 +373,8 @@ class VesselGraph:
         ends = np.array([(label[a], label[b]) for a, b, *_ in edges], dtype=np.int64).reshape(-1, 2)
         if edges and not source.is_directed():
             # An undirected graph lists an edge from either end; its path tells which one is the start.
-            turned = (position[ends[:, 0]] != [path[0] for path in paths]).any(axis=1)
-            ends = np.where(turned[:, None], ends[:, ::-1], ends)
+            turned = (position[ends[:, 0]] != [path[0] for path in paths]).any(axis=1, keepdims=True)
+            ends = np.where(turned, ends[:, ::-1], ends)
         return cls(
             node_position=position,
             node_radius=np.array([data.get("radius", np.nan) for _, data in nodes], dtype=np.float64),
@@ -392,10 +391,10 @@ class VesselGraph:
 
 
 def _columns(rows: list[dict[str, Any]], own: set[str]) -> dict[str, Column]:
-    names = [name for name in rows[0] if name not in own] if rows else []
-    return {name: np.array([row[name] for row in rows]) for name in names if all(name in row for row in rows)}
+    shared = (name for name in (rows[0] if rows else ()) if name not in own and all(name in row for row in rows))
+    return {name: np.array([row[name] for row in rows]) for name in shared}
 
 
 def _path_columns(rows: list[dict[str, Any]]) -> dict[str, Column]:
-    names = list(rows[0]) if rows else []
-    return {name: np.concatenate([row[name] for row in rows]) for name in names if all(name in row for row in rows)}
+    shared = (name for name in (rows[0] if rows else ()) if all(name in row for row in rows))
+    return {name: np.concatenate([row[name] for row in rows]) for name in shared}

@@ -13,7 +13,7 @@ from vesselgraph.errors import FormatError
 from vesselgraph.graph import Column, VesselGraph
 from vesselgraph.io.columns import frame_from, frame_record, take
 from vesselgraph.io.graph_json import refuse_scale
-from vesselgraph.io.vtk_files import arrays_of, cells_of, int_array, points_of, poly_data, to_vtk, write_vtp
+from vesselgraph.io.vtk_files import array_names, arrays_of, cells_of, int_array, points_of, poly_data, to_vtk, write_vtp
 from vesselgraph.polyline import tortuosity
 
 META = "VesselGraph"
@@ -31,9 +31,9 @@ def write_graph_vtp(graph: VesselGraph, path: Path) -> None:
     """Write centerlines with all columns; reading them back gives the same values and dtypes, bit by bit."""
     poly = poly_data(graph.path_position, lines=graph.path_offset)
     names = {
-        "node": _file_names("node", graph.node_data),
-        "edge": _file_names("edge", graph.edge_data),
-        "path": _file_names("path", graph.path_data),
+        "node": array_names(graph.node_data, _TAKEN["node"]),
+        "edge": array_names(graph.edge_data, _TAKEN["edge"], _ALIAS),
+        "path": array_names(graph.path_data, _TAKEN["path"]),
     }
     point, cell, field = poly.GetPointData(), poly.GetCellData(), poly.GetFieldData()
     for name in ("Radius", "MaximumInscribedSphereRadius"):
@@ -58,22 +58,6 @@ def write_graph_vtp(graph: VesselGraph, path: Path) -> None:
     _add(field, graph.node_data, names["node"])
     field.AddArray(to_vtk(META, np.array([_meta(graph, names)])))
     write_vtp(poly, path)
-
-
-def _file_names(axis: str, columns: Mapping[str, Column]) -> dict[str, str]:
-    """Return the array name of every column: an alias or its own, made unique against the arrays every file has."""
-    taken = set(_TAKEN[axis])
-    names: dict[str, str] = {}
-    for name in columns:
-        candidate = _ALIAS.get(name, name) if axis == "edge" else name
-        # VTK writes names into XML attributes as they are.
-        if not candidate.isprintable() or not candidate.strip() or set(candidate) & set("<>&\"'"):
-            candidate = f"Column{len(names)}"
-        while candidate in taken:
-            candidate += "_"
-        taken.add(candidate)
-        names[name] = candidate
-    return names
 
 
 def _add(target: Any, columns: Mapping[str, Column], names: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from vtkmodules.vtkFiltersCore import vtkTriangleFilter
 from vesselgraph.errors import FormatError
 from vesselgraph.graph import Column
 from vesselgraph.io.vtk_files import (
+    array_names,
     arrays_of,
     cells_of,
     points_of,
@@ -24,21 +26,21 @@ from vesselgraph.io.vtk_files import (
 )
 from vesselgraph.mesh import Mesh
 
-_DTYPES = "ColumnTypes"
+_COLUMNS = "VesselGraphColumns"
 
 
 def _poly(mesh: Mesh) -> Any:
     poly = poly_data(mesh.points, faces=mesh.faces)
-    dtypes = []
+    entries: dict[str, list[dict[str, str]]] = {}
     for axis, data, columns in (
         ("point", poly.GetPointData(), mesh.point_data),
         ("face", poly.GetCellData(), mesh.face_data),
     ):
+        names = array_names(columns)
         for name, column in columns.items():
-            data.AddArray(to_vtk(name, column))
-            dtypes.append(f"{axis} {column.dtype.str} {name}")
-    if dtypes:
-        poly.GetFieldData().AddArray(to_vtk(_DTYPES, np.array(dtypes)))
+            data.AddArray(to_vtk(names[name], column))
+        entries[axis] = [{"name": name, "array": names[name], "dtype": c.dtype.str} for name, c in columns.items()]
+    poly.GetFieldData().AddArray(to_vtk(_COLUMNS, np.array([json.dumps(entries)])))
     return poly
 
 
@@ -68,12 +70,11 @@ def read_mesh_vtk(path: Path) -> Mesh:
     _, ids = cells_of(cells.GetPolys())
     if poly.GetNumberOfLines() and not len(ids):
         raise FormatError("a surface", "lines without faces", "use read_graph for centerlines")
-    dtypes = dict(_dtype_entry(str(entry)) for entry in fields.get(_DTYPES, ()))
     return Mesh(
         points_of(cells) * space_sign(fields, header),
         ids.reshape(-1, 3),
-        _columns(arrays_of(cells.GetPointData()), "point", dtypes),
-        _columns(arrays_of(cells.GetCellData()), "face", dtypes),
+        _columns(arrays_of(cells.GetPointData()), "point", fields),
+        _columns(arrays_of(cells.GetCellData()), "face", fields),
     )
 
 
@@ -91,14 +92,13 @@ def triangles(poly: Any) -> Any:
     return cut.GetOutput()
 
 
-def _dtype_entry(entry: str) -> tuple[tuple[str, str], str]:
-    axis, dtype, name = entry.split(" ", 2)
-    return (axis, name), dtype
-
-
-def _columns(arrays: Mapping[str, Column], axis: str, dtypes: Mapping[tuple[str, str], str]) -> dict[str, Column]:
-    found = {}
-    for name, array in arrays.items():
-        if array.ndim == 1:
-            found[name] = array.astype(dtypes.get((axis, name), array.dtype))
-    return found
+def _columns(arrays: Mapping[str, Column], axis: str, fields: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the arrays as columns, under the names and types a file of this project gives them."""
+    if _COLUMNS not in fields:
+        return {name: array for name, array in arrays.items() if array.ndim == 1}
+    try:
+        entries = json.loads(str(fields[_COLUMNS][0]))[axis]
+        # VTK leaves empty arrays out of some files.
+        return {e["name"]: arrays.get(e["array"], np.zeros(0)).astype(e["dtype"]) for e in entries}
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise FormatError(f"column names in the field array {_COLUMNS!r}", f"{error}", "write the file again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,23 @@ def to_vtk(name: str, column: NDArray[Any]) -> Any:
         array = numpy_to_vtk(np.ascontiguousarray(native), deep=1)
     array.SetName(name)
     return array
+
+
+def array_names(
+    columns: Iterable[str], taken: Collection[str] = (), aliases: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the array name of every column: its alias or its own where VTK can write that, unique beside ``taken``."""
+    used, names = set(taken), dict[str, str]()
+    for name in columns:
+        candidate = (aliases or {}).get(name, name)
+        # VTK writes names into XML attributes as they are.
+        if not candidate.isprintable() or not candidate.strip() or set(candidate) & set("<>&\"'"):
+            candidate = f"Column{len(names)}"
+        while candidate in used:
+            candidate += "_"
+        used.add(candidate)
+        names[name] = candidate
+    return names
 
 
 def int_array(name: str, values: IntArray) -> Any:
