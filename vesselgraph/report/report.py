@@ -27,6 +27,7 @@ from vesselgraph.report.scene import MAX_FACES, reduced, scene_of
 from vesselgraph.report.still import mesh_png
 from vesselgraph.report.views import VIEWS, ViewName, display_box
 from vesselgraph.space import FloatArray
+from vesselgraph.surface import SurfaceCheck, check_surface
 from vesselgraph.volume import Heatmap, Volume
 
 _MAX_SLICES = 32
@@ -86,11 +87,12 @@ def write_report(  # noqa: PLR0913
         pictures = _pictures(image, graph, heatmap, region, _rim(facts))
         still, still_problem = drawing.result()
     progress("report: page", 0.9)
+    check = check_surface(mesh)
     content = {
         "title": f"Vessel report: {image.name or 'unnamed image'}",
         "image_facts": _image_facts(image, facts, region),
-        "figures": tables.key_figures(graph, mesh),
-        "warnings": _warnings(facts, graph, mesh),
+        "figures": tables.key_figures(graph, mesh, check),
+        "warnings": _warnings(facts, graph, mesh, check),
         "notes": _notes(mesh, shown),
         "still": still,
         "still_problem": still_problem,
@@ -234,7 +236,7 @@ def _region_text(found: Any, region: Volume | None) -> str:
     return f"{text or 'mask'} ({volume:.0f} ml)"
 
 
-def _warnings(run: Mapping[str, Any], graph: VesselGraph, mesh: Mesh) -> list[str]:
+def _warnings(run: Mapping[str, Any], graph: VesselGraph, mesh: Mesh, check: SurfaceCheck) -> list[str]:
     given = run.get("warnings") or []
     found = [given] if isinstance(given, str) else [str(item) for item in given]
     if graph.n_edges == 0:
@@ -242,8 +244,10 @@ def _warnings(run: Mapping[str, Any], graph: VesselGraph, mesh: Mesh) -> list[st
             found.insert(0, "No vessel was found: the graph is empty.")
     elif mesh.n_faces == 0:
         found.insert(0, "There is no surface.")
-    elif not tables.is_closed(mesh):
-        found.insert(0, "The surface is not closed: its volume is not given, and printing or simulation will need a repair.")
+    elif not check.is_sound:
+        faults = {"not closed": check.closed, "not two-manifold": check.two_manifold, "not turned outward": check.outward}
+        named = ", ".join(fault for fault, is_right in faults.items() if not is_right)
+        found.insert(0, f"The surface is {named}: its volume is not given, and printing or simulation needs a repair.")
     return found
 
 
@@ -262,6 +266,7 @@ _SHOWN = {"program", "version", "started", "machine", "libraries", "config", "in
     "region",
     "dropped",
     "scores",
+    "surface",
 }
 
 
@@ -271,7 +276,9 @@ def _tables(graph: VesselGraph, run: Mapping[str, Any], scores: Mapping[str, Any
         "trees": tables.trees_table(graph),
         "branches": tables.branches_table(graph),
         "dropped": tables.dropped_table(run),
-        "scores": tables.pairs_table(scores, "Measure", "Comparison with the known truth."),
+        "scores": tables.scores_table(scores),
+        "other_scores": tables.other_scores_table(scores),
+        "surface": tables.pairs_table(run.get("surface"), "Property", "Lengths in mm, area in square mm, volumes in cubic mm."),
         "timings": tables.timings_table(run),
         "config": tables.pairs_table(run.get("config"), "Setting", "stage.key as in a recipe or with --set."),
         "versions": tables.versions_table(run),

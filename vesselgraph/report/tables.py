@@ -14,6 +14,7 @@ from vesselgraph.mesh import Mesh
 from vesselgraph.morphology import mean_radius, tortuosity, volume
 from vesselgraph.report.columns import branch_score, thinnest_and_mean_radius, tree_of_edge
 from vesselgraph.report.palette import TREE_COLOURS, tree_colour_index
+from vesselgraph.surface import SurfaceCheck
 
 MAX_BRANCH_ROWS = 300
 _GENERATORS = {1: "thinning", 2: "gap bridge"}
@@ -71,11 +72,11 @@ def number(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def key_figures(graph: VesselGraph, mesh: Mesh) -> list[KeyFigure]:
-    """Return the headline numbers of a reconstruction."""
+def key_figures(graph: VesselGraph, mesh: Mesh, check: SurfaceCheck) -> list[KeyFigure]:
+    """Return the headline numbers of a reconstruction; ``check`` is of ``mesh``."""
     trees = tree_of_edge(graph)
     thinnest, mean = thinnest_and_mean_radius(graph)
-    closed = is_closed(mesh)
+    is_sound = check.is_sound and mesh.n_faces > 0
     return [
         KeyFigure("Total length", f"{graph.length:.0f} mm", "along all centerlines"),
         KeyFigure("Branches", str(graph.n_edges), "between branch points and tips"),
@@ -83,27 +84,9 @@ def key_figures(graph: VesselGraph, mesh: Mesh) -> list[KeyFigure]:
         KeyFigure("Trees", str(len(set(trees[trees > 0].tolist()))), "separate rooted vessel trees"),
         KeyFigure("Mean radius", f"{number(mean, 2)} mm", "weighted by length"),
         KeyFigure("Thinnest radius", f"{number(thinnest, 2)} mm", "smallest along any centerline"),
-        KeyFigure("Surface volume", f"{mesh.volume / 1000.0:.1f} ml" if closed else "-", "enclosed by the surface"),
-        KeyFigure("Surface closed", "yes" if closed else "no", "every edge joins two faces, no holes"),
+        KeyFigure("Surface volume", f"{check.volume / 1000.0:.1f} ml" if is_sound else "-", "enclosed by the surface"),
+        KeyFigure("Surface closed", "yes" if check.closed and mesh.n_faces else "no", "every edge joins two faces, no holes"),
     ]
-
-
-def is_closed(mesh: Mesh) -> bool:
-    """Return whether every edge of the surface joins exactly two faces that turn the same way; False without faces.
-
-    Examples
-    --------
-    >>> tetra = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
-    >>> is_closed(tetra), is_closed(Mesh(tetra.points, tetra.faces[:3]))
-    (True, False)
-    """
-    if mesh.n_faces == 0:
-        return False
-    start = mesh.faces.ravel()
-    end = np.roll(mesh.faces, -1, axis=1).ravel()
-    there = np.sort(start * mesh.n_points + end)
-    back = np.sort(end * mesh.n_points + start)
-    return bool((there[1:] != there[:-1]).all() and np.array_equal(there, back))
 
 
 TREE_COLUMNS = (
@@ -201,7 +184,7 @@ def dropped_table(run: Mapping[str, Any]) -> Table:
         Column("Length, mm", "Their total length."),
         Column("Share", "Of the length of all candidate branches, kept and dropped."),
     )
-    entries = [entry for entry in run.get("dropped") or [] if isinstance(entry, Mapping)]
+    entries = _entries(run.get("dropped"))
     whole = _float(_mapping(run.get("candidates")).get("length"))
     rows = []
     for entry in entries:
@@ -212,13 +195,54 @@ def dropped_table(run: Mapping[str, Any]) -> Table:
     return _table(columns, rows)
 
 
+SCORE_COLUMNS = (
+    Column("Measure", "What is compared with the truth; mm is the tolerance.", is_number=False),
+    Column("Precision", "Share of what was found that is right."),
+    Column("Recall", "Share of the truth that was found."),
+    Column("F1", "Harmonic mean of precision and recall."),
+    Column("Found", "Number of items compared in the result."),
+    Column("True", "Number of items in the truth."),
+)
+
+
+def scores_table(scores: Mapping[str, Any] | None) -> Table:
+    """Return one row for each nested entry that has a precision, a recall and an F1."""
+    rows = []
+    for path, entry in _nested_scores(scores or {}, ()):
+        values = (number(_float(entry.get(key)), 3) for key in ("precision", "recall", "f1"))
+        counts = (_text(entry.get(key)) for key in ("n_predicted", "n_truth"))
+        rows.append(Row((_measure(path), *values, *counts)))
+    return _table(SCORE_COLUMNS, rows)
+
+
+def other_scores_table(scores: Mapping[str, Any] | None) -> Table:
+    """Return everything :func:`scores_table` leaves out as two columns."""
+    columns = (Column("Measure", "", is_number=False), Column("Value", "", is_number=False))
+    taken = [path for path, _ in _nested_scores(scores or {}, ())]
+    rest = [leaf for leaf in _leaves(scores, ()) if not any(leaf[0][: len(path)] == path for path in taken)]
+    return _table(columns, [Row((_measure(path), _text(value))) for path, value in rest])
+
+
+def _nested_scores(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    if {"precision", "recall", "f1"} <= set(values):
+        yield path, values
+        return
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _nested_scores(value, (*path, str(key)))
+
+
+def _measure(path: tuple[str, ...]) -> str:
+    return ", ".join(f"{part} mm" if part.replace(".", "", 1).isdigit() else part.replace("_", " ") for part in path)
+
+
 def pairs_table(values: Any, title: str, meaning: str, value_title: str = "Value") -> Table:
     """Return nested mappings as two columns, the key's path and the value."""
     columns = (Column(title, meaning, is_number=False), Column(value_title, "", is_number=False))
     return _table(columns, [Row((name, text)) for name, text in flattened(values)])
 
 
-def flattened(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def flattened(values: Any) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, text) of nested mappings and lists of mappings.
 
     Examples
@@ -226,14 +250,19 @@ def flattened(values: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     >>> list(flattened({"f1": {"2 mm": 0.91234, "n": 3}, "grid": [1, 2]}))
     [('f1.2 mm', '0.9123'), ('f1.n', '3'), ('grid', '1, 2')]
     """
+    for path, value in _leaves(values, ()):
+        yield ".".join(path), _text(value)
+
+
+def _leaves(values: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     if isinstance(values, Mapping):
         for key, value in values.items():
-            yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from _leaves(value, (*path, str(key)))
     elif isinstance(values, (list, tuple)) and any(isinstance(item, (Mapping, list, tuple)) for item in values):
         for place, item in enumerate(values):
-            yield from flattened(item, f"{prefix}.{place}" if prefix else str(place))
-    elif values is not None or prefix:
-        yield prefix or "value", _text(values)
+            yield from _leaves(item, (*path, str(place)))
+    elif path:
+        yield path, values
 
 
 def _text(value: Any) -> str:
@@ -255,7 +284,7 @@ def timings_table(run: Mapping[str, Any]) -> Table:
         Column("Peak memory, GB", "Largest memory of the process while the stage ran, 1e9 bytes."),
         Column("Share", "Of the total wall-clock time."),
     )
-    stages = [stage for stage in run.get("stages") or [] if isinstance(stage, Mapping)]
+    stages = _entries(run.get("stages"))
     total = _float(run.get("seconds"))
     rows = []
     for stage in stages:
@@ -299,6 +328,10 @@ def versions_table(run: Mapping[str, Any]) -> Table:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
 def _float(value: Any) -> float:

@@ -1,0 +1,135 @@
+"""Tables against numbers computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.report.cases import ball, fork
+from vesselgraph.graph import VesselGraph
+from vesselgraph.mesh import Mesh
+from vesselgraph.report import tables
+from vesselgraph.surface import check_surface
+
+
+def cells(table: tables.Table) -> list[tuple[str, ...]]:
+    return [row.cells for row in table.rows]
+
+
+def test_trees_hold_counts_lengths_and_roots():
+    # Cones: trunk 40 mm at r 4; two arms of 25 mm, r 2 and r 2 to 1.
+    volume = math.pi * (40 * 16 + 25 * 4 + 25 / 3 * (4 + 2 + 1)) / 1000
+    assert cells(tables.trees_table(fork())) == [
+        ("1", "3", "1", "2", "90.0", f"{volume:.2f}", "1.00-4.00", "0.0, 0.0, 0.0"),
+        ("2", "1", "0", "1", "30.0", f"{math.pi * 2.25 * 30 / 1000:.2f}", "1.50-1.50", "10.0, 10.0, 0.0"),
+    ]
+
+
+def test_branches_in_no_tree_come_last():
+    graph = fork().with_columns(edge={"tree_id": np.array([0, 0, 0, 1])})
+    assert [row.key for row in tables.trees_table(graph).rows] == [1, 0]
+
+
+def test_branches_come_longest_first_and_the_rest_is_counted():
+    table = tables.branches_table(fork(), max_rows=2)
+    assert table.n_rows_whole == 4
+    assert cells(table) == [
+        ("0", "1", "40.0", "4.00", "1.00", "0.90", "thinning"),
+        ("3", "2", "30.0", "1.50", "1.00", "0.60", "thinning + gap bridge"),
+    ]
+
+
+def test_unknown_radii_and_missing_columns_are_dashes():
+    graph = VesselGraph.from_paths([[[0, 0, 0], [3, 0, 0]]])
+    assert cells(tables.branches_table(graph)) == [("0", "1", "3.0", "-", "1.00", "-", "-")]
+    assert cells(tables.trees_table(graph)) == [("1", "1", "0", "2", "3.0", "-", "-", "-")]
+
+
+def test_key_figures():
+    mesh = ball(40, 10.0)
+    figures = {figure.label: figure.value for figure in tables.key_figures(fork(), mesh, check_surface(mesh))}
+    mean = (40 * 4 + 25 * 2 + 25 * 1.5 + 30 * 1.5) / 120
+    assert figures == {
+        "Total length": "120 mm",
+        "Branches": "4",
+        "Bifurcations": "1",
+        "Trees": "2",
+        "Mean radius": f"{mean:.2f} mm",
+        "Thinnest radius": "1.00 mm",
+        "Surface volume": "4.2 ml",
+        "Surface closed": "yes",
+    }
+
+
+def test_an_open_surface_has_no_volume():
+    whole = ball()
+    mesh = Mesh(whole.points, whole.faces[1:])
+    figures = {figure.label: figure.value for figure in tables.key_figures(fork(), mesh, check_surface(mesh))}
+    assert (figures["Surface volume"], figures["Surface closed"]) == ("-", "no")
+
+
+def test_key_figures_of_nothing():
+    mesh = Mesh.empty()
+    figures = {figure.label: figure.value for figure in tables.key_figures(VesselGraph.empty(), mesh, check_surface(mesh))}
+    assert figures["Total length"] == "0 mm"
+    assert figures["Mean radius"] == "- mm"
+    assert figures["Surface closed"] == "no"
+
+
+def test_dropped_branches_with_their_share_of_all_candidates():
+    run = {
+        "candidates": {"length": 400.0},
+        "dropped": [{"reason": "score below 0.3", "n_branches": 7, "length": 100.0}, {"reason": "short", "n_branches": 1}],
+    }
+    table = tables.dropped_table(run)
+    assert cells(table) == [("score below 0.3", "7", "100.0", "25 %"), ("short", "1", "-", "-")]
+    assert [row.share for row in table.rows] == [0.25, -1.0]
+
+
+def test_timings_with_share_and_total():
+    run = {
+        "stages": [
+            {"stage": "heatmap", "seconds": 3.0, "cpu_seconds": 5.5, "peak_memory_gb": 1.25},
+            {"stage": "trace", "seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_gb": 1.5},
+        ],
+        "seconds": 4.0,
+        "cpu_seconds": 6.5,
+        "peak_memory_gb": 1.5,
+    }
+    assert cells(tables.timings_table(run)) == [
+        ("heatmap", "3.00", "5.50", "1.25", "75 %"),
+        ("trace", "1.00", "1.00", "1.50", "25 %"),
+        ("total", "4.00", "6.50", "1.50", ""),
+    ]
+
+
+def test_scores_are_rows_and_the_rest_is_listed():
+    score = {"precision": 0.75, "recall": 0.5, "f1": 0.6, "n_predicted": 8, "n_truth": 12}
+    scores = {"centerline": {"2": score, "0.5": score}, "branch": score, "betti": {"error": [1, 0]}, "cldice": None}
+    assert cells(tables.scores_table(scores)) == [
+        ("centerline, 2 mm", "0.750", "0.500", "0.600", "8", "12"),
+        ("centerline, 0.5 mm", "0.750", "0.500", "0.600", "8", "12"),
+        ("branch", "0.750", "0.500", "0.600", "8", "12"),
+    ]
+    assert cells(tables.other_scores_table(scores)) == [("betti, error", "1, 0"), ("cldice", "-")]
+
+
+def test_inputs_and_versions():
+    run = {
+        "program": "vesselgraph",
+        "version": "1.2",
+        "libraries": {"numpy": "2.0", "torch": None},
+        "machine": {"python": "3.11"},
+        "inputs": {"portal": {"shape": [3, 4, 5], "dtype": "int16", "sha256_values": "ab", "path": "ct.nii"}},
+    }
+    assert cells(tables.versions_table(run)) == [("vesselgraph", "1.2"), ("numpy", "2.0"), ("python", "3.11")]
+    assert cells(tables.inputs_table(run)) == [("portal", "ct.nii", "3, 4, 5", "int16", "ab", "-")]
+
+
+@pytest.mark.parametrize("run", [{}, {"stages": None, "dropped": None, "inputs": None}, {"stages": "x", "dropped": 3}])
+def test_a_record_that_tells_little_gives_empty_tables(run):
+    assert tables.timings_table(run).rows == ()
+    assert tables.dropped_table(run).rows == ()
+    assert tables.inputs_table(run).rows == ()
+    assert tables.scores_table(None).rows == ()
+    assert tables.other_scores_table(None).rows == ()
