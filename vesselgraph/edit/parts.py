@@ -100,7 +100,13 @@ def relabel(graph: VesselGraph, *, nodes: ArrayLike | None = None, edges: ArrayL
 
 
 def mask_of(chosen: ArrayLike | None, size: int, what: str) -> BoolArray:
-    """Return a mask or ids as a fresh mask, all True for None; refuse what does not fit ``size``."""
+    """Return a mask or ids as a fresh mask, all True for None.
+
+    Raises
+    ------
+    RangeError
+        It does not fit ``size``.
+    """
     if chosen is None:
         return np.ones(size, bool)
     array = np.asarray(chosen)

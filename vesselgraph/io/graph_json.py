@@ -89,6 +89,12 @@ def _columns_from(record: Any, place: str) -> dict[str, Column]:
 
 
 def refuse_scale(scale: float) -> None:
-    """Raise FormatError unless ``scale`` is 1: files of this project are in millimetres."""
+    """Refuse any ``scale`` but 1: files of this project are in millimetres.
+
+    Raises
+    ------
+    FormatError
+        Another scale.
+    """
     if scale != 1.0:
         raise FormatError("scale=1 for a file that states its unit (mm)", f"scale={scale:g}", "leave scale out")

@@ -207,7 +207,7 @@ def _path(table: FloatArray, place: FloatArray, words: list[str]) -> FloatArray:
     step = 1 if first <= last else -1
     samples = np.arange(first, last + step, step) - 1
     if min(first, last) < 1:
-        raise IndexError(f"sample {min(first, last)}")
+        raise FormatError("sample ids from 1 on", f"{min(first, last)}", "write the file again")
     run = table[samples][:, [2, 3, 4, 5]]
     head, tail = np.append(place[start], float(words[5])), np.append(place[end], float(words[6]))
     # A tree branch shares the sample of the node it grew from; a piece repeats it.

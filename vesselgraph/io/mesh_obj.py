@@ -62,5 +62,5 @@ def _fan(words: list[str], n_points: int) -> list[tuple[int, int, int]]:
     # Negative numbers count back from the last vertex so far.
     ids = [i - 1 if i > 0 else n_points + i for i in ids]
     if len(ids) < 3 or 0 in (int(word.split("/", 1)[0]) for word in words):
-        raise ValueError(f"{len(ids)} corners")
+        raise FormatError("three vertex numbers or more", f"{words[:5]}", "the file is damaged")
     return [(ids[0], ids[i], ids[i + 1]) for i in range(1, len(ids) - 1)]

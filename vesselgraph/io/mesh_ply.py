@@ -213,6 +213,13 @@ class _TextBody:
         self._next = 0
 
     def read(self, element: _Element) -> dict[str, Any]:
+        """Return one array a property; lists as a list of arrays.
+
+        Raises
+        ------
+        FormatError
+            Lines or values are missing.
+        """
         lines = self._lines[self._next : self._next + element.size]
         self._next += element.size
         result: dict[str, list[Any]] = {name: [] for name, *_ in element.properties}

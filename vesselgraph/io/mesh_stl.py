@@ -21,6 +21,11 @@ def write_stl(mesh: Mesh, path: Path) -> None:
 
     A 32-bit coordinate 300 mm from the origin is off by at most 1.5e-5 mm. Points that fall together at that precision are one
     point when read back.
+
+    Raises
+    ------
+    OutputError
+        More triangles than the format counts.
     """
     if mesh.n_faces >= 2**32:
         raise OutputError("fewer than 2^32 triangles", f"{mesh.n_faces}", "write PLY")
