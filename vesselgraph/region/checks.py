@@ -44,7 +44,7 @@ def assess(grid: PatientGrid, anatomy: Anatomy, candidate: Candidate) -> list[Ch
         _brightness(candidate),
         _thickness(depth),
         _side(grid, anatomy, candidate),
-        _bone(grid, anatomy, candidate),
+        *_surroundings(grid, anatomy, candidate),
         _volume(grid, candidate),
         _vessels(grid, candidate, depth),
         _field_of_view(grid, anatomy, candidate),
@@ -86,11 +86,16 @@ def _side(grid: PatientGrid, anatomy: Anatomy, candidate: Candidate) -> Check:
     return Check("right_fraction", share, _ramp(share, 0.4, 0.6), f"only {share:.0%} of it lies on the right", True)
 
 
-def _bone(grid: PatientGrid, anatomy: Anatomy, candidate: Candidate) -> Check:
-    # Ribs touch a liver here and there; a skull encloses a brain, and a thigh encloses its bone.
+def _surroundings(grid: PatientGrid, anatomy: Anatomy, candidate: Candidate) -> list[Check]:
+    # Ribs touch a liver here and there; a skull encloses a brain, and a thigh encloses its bone. Lung covers the dome and
+    # the sulcus behind it; it encloses a heart.
     shell = dilated(candidate.inside, 12.0, grid.step) & ~candidate.inside
-    share = float((shell & anatomy.bone).sum() / max(1, shell.sum()))
-    return Check("bone_fraction", share, _ramp(share, 0.25, 0.15), f"{share:.0%} of its surroundings are bone", True)
+    n_shell = max(1, int(shell.sum()))
+    bone, lung = float((shell & anatomy.bone).sum() / n_shell), float((shell & anatomy.lung).sum() / n_shell)
+    return [
+        Check("bone_fraction", bone, _ramp(bone, 0.25, 0.15), f"{bone:.0%} of its surroundings are bone", True),
+        Check("lung_fraction", lung, _ramp(lung, 0.33, 0.25), f"{lung:.0%} of its surroundings are lung", True),
+    ]
 
 
 def _volume(grid: PatientGrid, candidate: Candidate) -> Check:

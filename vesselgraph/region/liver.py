@@ -4,7 +4,7 @@ In plain words. The liver is the largest even organ, and it lies on the right. S
 tissue right of the midline is a guess at the liver's; (2) the largest deep piece of that brightness is its core; (3) the
 core grows into neighbours that are as bright as the liver is *there* (beam hardening shades a large liver by tens of HU),
 but never through a neck thinner than ``2 * _NECK``, which keeps out of the heart, stomach, pancreas and abdominal wall;
-(4) what the grown piece encloses - vessels, lesions - belongs to it.
+(4) what the grown piece encloses - vessels, lesions - belongs to it, and so do the voxels it shares with fat.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ _MAX_SHADING = 40.0
 _N_ROUNDS = 14
 _SEARCH_BOX = 130.0
 _SETTLED = 0.005
-# Vessels up to portal trunk width are closed over from both sides.
-_VESSEL_GAP = 9.0
+# A voxel darker than this belongs to fat, lung or air; the fat that surrounds organs has about -100 HU.
+_DARK = -30.0
+_FAT = -100.0
+# Vessels, and lesions at the surface, up to twice this wide are closed over.
+_GAP = 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,8 @@ def find_candidate(grid: PatientGrid, anatomy: Anatomy) -> Candidate | None:
     grown, reference = _grow(core[box], quiet[box], soft[box], mode, band, grid.step)
     inside = np.zeros_like(core)
     light = (grid.hu[box] < 0) | anatomy.bone[box] | anatomy.lung[box]
-    inside[box] = _with_contents(grown, light, grid.step)
+    filled = _with_contents(grown, light, grid.step)
+    inside[box] = filled | (_rim(filled, grid.hu[box], reference) & ~light)
     parenchyma = np.full(core.shape, mode, dtype=np.float32)
     parenchyma[box] = reference
     return Candidate(inside, parenchyma, mode)
@@ -204,11 +208,21 @@ def _opened_from(core: BoolGrid, inside: BoolGrid, neck: float, step: float) -> 
 
 def _with_contents(region: BoolGrid, foreign: BoolGrid, step: float) -> BoolGrid:
     """Return the region with the vessels and lesions that it encloses or nearly encloses, but without fat, lung, bone."""
-    filled = (closed(region, _VESSEL_GAP, step) & ~foreign) | region
+    filled = (closed(region, _GAP, step) & ~foreign) | region
     for axis in range(3):
         for plane in np.moveaxis(filled, axis, 0):
             plane[...] = ndimage.binary_fill_holes(plane)
     return largest_piece(filled)
+
+
+def _rim(region: BoolGrid, hu: FloatGrid, reference: FloatGrid) -> BoolGrid:
+    """Return the voxels around the region that it shares with fat or lung, at least half of them organ.
+
+    The mean of such a voxel lies between both tissues, so the band of growth leaves it out.
+    """
+    around = ndimage.binary_dilation(region) & ~region
+    beside_dark = ndimage.binary_dilation(hu < _DARK, np.ones((3, 3, 3), dtype=bool))
+    return np.asarray(around & beside_dark & (hu > 0.5 * (reference + _FAT)))
 
 
 def depth_inside(candidate: Candidate, step: float) -> FloatGrid:

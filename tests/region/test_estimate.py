@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+
+from vesselgraph.config import RegionConfig
+from vesselgraph.errors import InputError
+from vesselgraph.region import estimate_region
+from vesselgraph.space import Space
+from vesselgraph.volume import PhaseSet, Volume
+
+# A coarser grid than the default keeps these tests short; the default is used where numbers are stated.
+COARSE = RegionConfig(step=5.0, margin=0.0)
+FORCED = RegionConfig(step=5.0, margin=0.0, method="liver")
+
+
+@pytest.fixture(scope="module")
+def found(body):
+    return estimate_region(body.image, COARSE)
+
+
+def test_liver_of_a_body_is_found(body, dice):
+    region = estimate_region(body.image, RegionConfig(margin=0.0))
+    assert region.kind == "liver"
+    assert dice(region.mask.array, body.liver.array) > 0.95
+    assert region.confidence > 0.9
+    truth_ml = body.liver.array.sum() * body.liver.space.voxel_volume / 1000.0
+    assert region.measurements["volume_ml"] == pytest.approx(truth_ml, rel=0.1)
+    assert region.measurements["mode_hu"] == pytest.approx(105.0, abs=2.0)
+    assert "cuts" not in region.note
+
+
+def test_vessels_of_the_liver_lie_in_its_region(body):
+    region = estimate_region(body.image, RegionConfig(step=5.0))
+    vessel = body.liver.array & (body.image.array > 135)
+    assert (region.mask.array & vessel).sum() > 0.995 * vessel.sum()
+
+
+def test_rim_grows_the_same_organ_by_its_width(body, found):
+    wide = estimate_region(body.image, COARSE.model_copy(update={"margin": 10.0}))
+    assert (wide.mask.array >= found.mask.array).all()
+    assert wide.measurements["volume_ml"] == pytest.approx(found.measurements["volume_ml"], rel=0.01)
+    row = wide.mask.array.shape[1] // 2
+    plane = int(body.image.space.to_index([0.0, 0.0, -20.0])[0])
+    first = [int(np.flatnonzero(region.mask.array[plane, row])[0]) for region in (found, wide)]
+    assert (first[0] - first[1]) * body.image.space.spacing[2] == pytest.approx(10.0, abs=3.0)
+
+
+@pytest.mark.parametrize(("axes", "flip"), [((2, 0, 1), (1, 0, 1)), ((1, 2, 0), (0, 1, 0)), ((0, 1, 2), (1, 1, 1))])
+def test_same_liver_in_every_orientation_of_the_array(body, found, dice, axes, flip):
+    space, order = body.image.space, list(axes)
+    array, direction = np.transpose(body.image.array, order), space.direction[:, order].copy()
+    truth, origin, spacing = np.transpose(found.mask.array, order), space.origin.copy(), space.spacing[order]
+    for axis in np.flatnonzero(flip):
+        array, truth = np.flip(array, axis), np.flip(truth, axis)
+        origin = origin + direction[:, axis] * spacing[axis] * (array.shape[axis] - 1)
+        direction[:, axis] *= -1.0
+    region = estimate_region(Volume(array.copy(), Space(spacing, origin, direction)), COARSE)
+    assert region.kind == "liver"
+    assert dice(region.mask.array, truth) > 0.985
+
+
+def test_liver_is_found_in_an_oblique_image(make_body, dice):
+    body = make_body()
+    angle = np.deg2rad(15.0)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0.0], [np.sin(angle), np.cos(angle), 0.0], [0.0, 0.0, 1.0]])
+    space = Space(body.image.space.spacing, turn @ body.image.space.origin, turn @ body.image.space.direction)
+    # The patient is turned on the table: array as before, world turned by 15 degrees.
+    region = estimate_region(Volume(body.image.array, space), COARSE)
+    assert region.kind == "liver"
+    assert dice(region.mask.array, body.liver.array) > 0.93
+
+
+@pytest.mark.parametrize(("liver_hu", "vessel_hu"), [(50.0, 115.0), (140.0, 190.0)])
+def test_fatty_and_bright_livers_are_found(make_body, dice, liver_hu, vessel_hu):
+    body = make_body(liver_hu=liver_hu, vessel_hu=vessel_hu)
+    region = estimate_region(body.image, COARSE)
+    assert region.kind == "liver"
+    assert dice(region.mask.array, body.liver.array) > 0.9
+
+
+def test_liver_cut_by_the_field_of_view_is_found_and_said(make_body, dice):
+    body = make_body(z_range=(-60.0, 20.0))
+    region = estimate_region(body.image, COARSE)
+    assert region.kind == "liver"
+    assert dice(region.mask.array, body.liver.array) > 0.92
+    assert "cuts the liver below, above" in region.note
+
+
+def test_image_without_contrast_is_searched_as_a_whole_unless_the_liver_is_asked_for(make_body, dice):
+    body = make_body(vessel_hu=105.0)
+    region = estimate_region(body.image, COARSE)
+    assert region.kind == "whole"
+    assert region.mask.array.all()
+    assert "no enhanced vessels" in region.note
+    forced = estimate_region(body.image, FORCED)
+    assert forced.kind == "liver"
+    assert forced.confidence == 0.0
+    assert "Taken as asked for, though no enhanced vessels" in forced.note
+    assert dice(forced.mask.array, body.liver.array) > 0.92
+
+
+def test_organ_on_the_wrong_side_is_no_liver(make_body):
+    assert estimate_region(make_body(side=-1.0).image, COARSE).kind == "whole"
+
+
+def test_chest_with_the_top_of_a_liver_is_searched_as_a_whole(make_body):
+    body = make_body(z_range=(40.0, 240.0))
+    region = estimate_region(body.image, COARSE)
+    assert region.kind == "whole"
+
+
+def ball(value, around, outer):
+    """A head of brain ``value`` in a shell of bone ``around``."""
+    space = Space.axial((3.0, 3.0, 3.0))
+    world = space.to_world(np.stack(np.indices((70, 70, 70)), axis=-1)) - 103.5
+    radius = np.linalg.norm(world, axis=-1)
+    hu = np.where(radius < 80.0, value, np.where(radius < 90.0, around, outer))
+    return Volume(hu.astype(np.int16), space)
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (Volume(np.full((8, 8, 8), 300, dtype=np.uint16), Space.axial()), "not CT"),
+        (Volume(np.zeros((8, 8, 8), dtype=bool), Space.axial()), "not CT"),
+        (Volume(np.full((8, 8, 8), np.nan), Space.axial()), "not CT"),
+        (Volume(np.full((8, 8, 8), -1000, dtype=np.int16), Space.axial()), "no large, even organ"),
+        (Volume(np.full((1, 1, 1), -1000, dtype=np.int16), Space.axial()), "no large, even organ"),
+        (ball(30, 900, -1000), "30 HU"),
+        (ball(100, 900, -1000), "surroundings are bone"),
+    ],
+)
+def test_everything_else_is_searched_as_a_whole_and_a_forced_liver_is_refused(image, why):
+    region = estimate_region(image, COARSE)
+    assert region.kind == "whole"
+    assert region.mask.array.all()
+    assert why in region.note
+    with pytest.raises(InputError, match=f"region.method is 'liver'.*{why}.*pass an organ mask"):
+        estimate_region(image, FORCED)
+
+
+def test_whole_is_whole_when_asked_for(body):
+    region = estimate_region(body.image, RegionConfig(method="whole"))
+    assert (region.kind, region.note) == ("whole", "The whole field of view, as asked for.")
+    assert region.mask.array.all()
+    assert region.measurements["mean_hu"] == pytest.approx(body.image.array.mean())
+    assert region.measurements["sd_hu"] == pytest.approx(body.image.array.std())
+
+
+def test_of_several_phases_the_portal_one_is_searched(make_body, found):
+    plain, portal = make_body(vessel_hu=105.0), make_body()
+    region = estimate_region(PhaseSet({"native": plain.image, "Portal": portal.image}), COARSE)
+    np.testing.assert_array_equal(region.mask.array, found.mask.array)
+
+
+def test_the_image_is_not_changed_and_the_answer_repeats(body, found):
+    before = body.image.array.copy()
+    steps = []
+    again = estimate_region(body.image, COARSE, progress=lambda _, fraction: steps.append(fraction))
+    np.testing.assert_array_equal(again.mask.array, found.mask.array)
+    np.testing.assert_array_equal(body.image.array, before)
+    assert steps[0] == 0.0
+    assert steps[-1] == 1.0
