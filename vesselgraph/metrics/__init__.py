@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from vesselgraph.metrics.graphs import GraphScores, RadiusError, betti_of_graph, compare_graphs
 from vesselgraph.metrics.masks import MaskScores, betti_of_mask, mask_cldice, mask_scores
-from vesselgraph.metrics.matching import Score, match_one_to_one
+from vesselgraph.metrics.matching import Pairs, Score, match_nearest_first, match_one_to_one, pairs_within
 from vesselgraph.metrics.sampling import Samples, sample_graph
 from vesselgraph.metrics.skeleton import skeleton_graph
 
 __all__ = [
     "GraphScores",
     "MaskScores",
+    "Pairs",
     "RadiusError",
     "Samples",
     "Score",
@@ -19,7 +20,9 @@ __all__ = [
     "compare_graphs",
     "mask_cldice",
     "mask_scores",
+    "match_nearest_first",
     "match_one_to_one",
+    "pairs_within",
     "sample_graph",
     "skeleton_graph",
 ]

@@ -15,7 +15,15 @@ from scipy.spatial import cKDTree
 
 from vesselgraph.errors import RangeError
 from vesselgraph.graph import VesselGraph
-from vesselgraph.metrics.matching import Score, match_one_to_one, score_nearest, score_one_to_one
+from vesselgraph.metrics.matching import (
+    Pairs,
+    Score,
+    match_nearest_first,
+    match_one_to_one,
+    pairs_within,
+    score_nearest,
+    score_one_to_one,
+)
 from vesselgraph.metrics.sampling import Samples, is_inside, sample_graph
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Volume
@@ -70,11 +78,11 @@ class GraphScores:
     bifurcation, tip : Score
         Nodes of degree >= 3, and of degree 1, under one-to-one matching. Close nodes are not merged first.
     radius : RadiusError
-        At points matched within the smallest tolerance.
+        At points matched within the smallest tolerance, nearest first.
     radius_by_calibre : mapping of calibre to RadiusError
         The same, by true radius.
     mean_distance : float, mm
-        Mean distance of the points matched within the largest tolerance; NaN if none.
+        Mean distance of those points; NaN if none.
     length_predicted, length_truth : float, mm
         Length of vessel within the region.
     cldice : float
@@ -206,19 +214,18 @@ def compare_graphs(
         ours = ours.subset(is_inside(region, ours.position))
         theirs = theirs.subset(is_inside(region, theirs.position))
     names, calibre = _calibres(theirs.radius, calibres)
-    right, found, distance = match_one_to_one(ours.position, theirs.position, max(tolerances))
-    # Pairs come nearest first, so those of a smaller tolerance are the first n of them.
-    n_within = {float(t): int(np.searchsorted(distance, t, side="right")) for t in sorted(tolerances)}
-    n_close = next(iter(n_within.values()))
-    difference = ours.radius[right[:n_close]] - theirs.radius[found[:n_close]]
-    compared = calibre[found[:n_close]]
+    pairs = pairs_within(ours.position, theirs.position, max(tolerances))
+    matches = {float(t): match_one_to_one(pairs.within(t)) for t in sorted(tolerances)}
+    difference, compared, distance = _differences(ours, theirs, pairs.within(min(tolerances)), calibre)
     return GraphScores(
-        centerline={t: Score(len(ours), len(theirs), n, n) for t, n in n_within.items()},
-        nearest={t: score_nearest(ours.position, theirs.position, t) for t in n_within},
-        recall_by_calibre={t: _recall_by_calibre(found[:n], calibre, names) for t, n in n_within.items()},
+        centerline={t: _matched_score(partner, len(theirs)) for t, partner in matches.items()},
+        nearest={t: score_nearest(ours.position, theirs.position, t) for t in matches},
+        recall_by_calibre={t: _recall_by_calibre(partner, calibre, names) for t, partner in matches.items()},
         branch=_score_branches(ours, theirs, branch_tolerance),
-        bifurcation=score_one_to_one(_bifurcations(predicted, region), _bifurcations(truth, region), bifurcation_tolerance),
-        tip=score_one_to_one(_tips(predicted, region), _tips(truth, region), bifurcation_tolerance),
+        bifurcation=score_one_to_one(
+            pairs_within(_bifurcations(predicted, region), _bifurcations(truth, region), bifurcation_tolerance)
+        ),
+        tip=score_one_to_one(pairs_within(_tips(predicted, region), _tips(truth, region), bifurcation_tolerance)),
         radius=RadiusError.of(difference),
         radius_by_calibre={name: RadiusError.of(difference[compared == i]) for i, name in enumerate(names)},
         mean_distance=float(distance.mean()) if len(distance) else np.nan,
@@ -260,9 +267,25 @@ def _calibres(radius: FloatArray, limits: Sequence[float]) -> tuple[list[str], N
     return names, np.where(np.isnan(radius), -1, classes)
 
 
-def _recall_by_calibre(found: NDArray[np.int64], calibre: NDArray[np.int64], names: list[str]) -> dict[str, float]:
+def _matched_score(partner: NDArray[np.int64], n_truth: int) -> Score:
+    n_matched = int((partner >= 0).sum())
+    return Score(len(partner), n_truth, n_matched, n_matched)
+
+
+def _differences(
+    ours: Samples, theirs: Samples, pairs: Pairs, calibre: NDArray[np.int64]
+) -> tuple[FloatArray, NDArray[np.int64], FloatArray]:
+    """Return radius difference, calibre class and distance of the points that are matched nearest first, (K,) each."""
+    partner = match_nearest_first(pairs)
+    right = np.flatnonzero(partner >= 0)
+    found = partner[right]
+    distance = np.linalg.norm(ours.position[right] - theirs.position[found], axis=1)
+    return ours.radius[right] - theirs.radius[found], calibre[found], distance
+
+
+def _recall_by_calibre(partner: NDArray[np.int64], calibre: NDArray[np.int64], names: list[str]) -> dict[str, float]:
     is_found = np.zeros(len(calibre), dtype=bool)
-    is_found[found] = True
+    is_found[partner[partner >= 0]] = True
     groups = {name: is_found[calibre == i] for i, name in enumerate(names)}
     return {name: float(group.mean()) if len(group) else np.nan for name, group in groups.items()}
 

@@ -72,58 +72,163 @@ class Score:
         }
 
 
-def match_one_to_one(predicted: FloatArray, truth: FloatArray, tolerance: float) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return one-to-one pairs of points within the tolerance, the nearest pairs first.
-
-    All pairs within the tolerance are gone through by rising distance, and a pair is taken if both its points are still
-    free. So a vessel predicted twice is right only once, and every point is compared with what lies next to it: the largest
-    possible matching would instead shift whole branches along themselves to make up for a missing end.
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of a predicted and a true point within some distance, the nearest first; K of them.
 
     Parameters
     ----------
-    predicted, truth : (P, 3), (T, 3) mm
-        Either may be empty.
-    tolerance : mm
-        Largest distance of a pair.
-
-    Returns
-    -------
-    predicted_ids, truth_ids : (K,) int64
-        No point appears twice.
+    n_predicted, n_truth : int
+        Sizes of the two point sets.
+    predicted, truth : (K,) int64
+        Point ids.
     distance : (K,) mm
         Rising.
+    """
+
+    n_predicted: int
+    n_truth: int
+    predicted: IntArray
+    truth: IntArray
+    distance: FloatArray
+
+    def within(self, tolerance: float) -> Pairs:
+        """Return the pairs no farther apart than the tolerance."""
+        n = int(np.searchsorted(self.distance, tolerance, side="right"))
+        return Pairs(self.n_predicted, self.n_truth, self.predicted[:n], self.truth[:n], self.distance[:n])
+
+
+def pairs_within(predicted: FloatArray, truth: FloatArray, tolerance: float) -> Pairs:
+    """Return all pairs of points, (P, 3) and (T, 3) mm, within the tolerance; either set may be empty."""
+    if not len(predicted) or not len(truth):
+        none = np.zeros(0, np.int64)
+        return Pairs(len(predicted), len(truth), none, none, np.zeros(0))
+    near = cKDTree(predicted).sparse_distance_matrix(cKDTree(truth), tolerance, output_type="ndarray")
+    order = np.lexsort((near["j"], near["i"], near["v"]))
+    i, j = near["i"][order].astype(np.int64), near["j"][order].astype(np.int64)
+    return Pairs(len(predicted), len(truth), i, j, near["v"][order])
+
+
+def match_nearest_first(pairs: Pairs) -> IntArray:
+    """Return the partner of every predicted point, or -1, (P,): pairs are taken by rising distance while both are free.
+
+    So every point is compared with what lies next to it; right for measuring differences, such as that of radii.
+    """
+    return _take_free(pairs.predicted, pairs.truth, pairs.n_predicted, pairs.n_truth)
+
+
+def match_one_to_one(pairs: Pairs) -> IntArray:
+    """Return the partner of every predicted point, or -1, (P,), in a largest possible one-to-one matching.
+
+    Each truth point is used at most once, so a vessel predicted twice is right only once. The matching begins with the
+    nearest pairs and is then enlarged until no larger one exists: its size depends neither on the order of the points nor
+    on where along a branch the points fall. Which of several largest matchings is returned is not promised: count pairs,
+    and measure distances with :func:`match_nearest_first`.
 
     Notes
     -----
-    O(n log n) in the number n of pairs within the tolerance. Equal distances are taken in the order of the points.
+    Hopcroft-Karp: at most O(sqrt(P + T)) rounds over all pairs; 30,000 points a side take about a second.
+
+    References
+    ----------
+    Hopcroft and Karp, SIAM J. Comput. 2(4), 1973.
 
     Examples
     --------
-    >>> twice = np.array([[0.1, 0, 0], [0.0, 0, 0]])
-    >>> match_one_to_one(twice, np.array([[0.0, 0, 0]]), 1.0)[0].tolist()
-    [1]
+    Nearest first pairs 1 with 0.9 and leaves 2 and 0 alone; the largest matching pairs all.
+
+    >>> predicted, truth = np.array([[1.0, 0, 0], [1.9, 0, 0]]), np.array([[0.0, 0, 0], [1.1, 0, 0]])
+    >>> pairs = pairs_within(predicted, truth, 1.0)
+    >>> match_nearest_first(pairs).tolist(), match_one_to_one(pairs).tolist()
+    ([1, -1], [0, 1])
     """
-    if not len(predicted) or not len(truth):
-        none = np.zeros(0, np.int64)
-        return none, none, np.zeros(0)
-    near = cKDTree(predicted).sparse_distance_matrix(cKDTree(truth), tolerance, output_type="ndarray")
-    order = np.lexsort((near["j"], near["i"], near["v"]))
-    i, j, distance = near["i"][order], near["j"][order], near["v"][order]
-    taken = _take_free(i, j, len(predicted), len(truth))
-    return i[taken].astype(np.int64), j[taken].astype(np.int64), distance[taken]
+    partner = match_nearest_first(pairs)
+    # By predicted point, its nearest candidates first: a stable sort keeps the rising distance.
+    order = np.argsort(pairs.predicted, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(pairs.predicted, minlength=pairs.n_predicted))])
+    _enlarge(first, pairs.truth[order], partner, pairs.n_truth)
+    return partner
 
 
 @njit(cache=True, nogil=True)
-def _take_free(i: IntArray, j: IntArray, n_i: int, n_j: int) -> NDArray[np.bool_]:
-    free_i = np.ones(n_i, dtype=np.bool_)
-    free_j = np.ones(n_j, dtype=np.bool_)
-    taken = np.zeros(len(i), dtype=np.bool_)
+def _take_free(i: IntArray, j: IntArray, n_i: int, n_j: int) -> IntArray:
+    partner = np.full(n_i, -1, dtype=np.int64)
+    free = np.ones(n_j, dtype=np.bool_)
     for k in range(len(i)):
-        if free_i[i[k]] and free_j[j[k]]:
-            taken[k] = True
-            free_i[i[k]] = False
-            free_j[j[k]] = False
-    return taken
+        if partner[i[k]] < 0 and free[j[k]]:
+            partner[i[k]] = j[k]
+            free[j[k]] = False
+    return partner
+
+
+@njit(cache=True, nogil=True)
+def _enlarge(first: IntArray, candidate: IntArray, partner: IntArray, n_truth: int) -> None:
+    """Enlarge a matching in place until it is a largest one.
+
+    Rounds of two steps: layer the predicted points by how many swaps they are away from a free one, then, from each free
+    one, walk down the layers to a free truth point and swap along the walk.
+    """
+    n = len(partner)
+    back = np.full(n_truth, -1, dtype=np.int64)
+    for i in range(n):
+        if partner[i] >= 0:
+            back[partner[i]] = i
+    layer, queue, at, walk = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64)
+    while _layers(first, candidate, partner, back, layer, queue):
+        at[:] = first[:-1]
+        for start in range(n):
+            if partner[start] >= 0:
+                continue
+            depth = 0
+            walk[0] = start
+            while depth >= 0:
+                i = walk[depth]
+                if at[i] == first[i + 1]:
+                    layer[i] = -1
+                    depth -= 1
+                    if depth >= 0:
+                        at[walk[depth]] += 1
+                    continue
+                j = candidate[at[i]]
+                if back[j] < 0:
+                    for d in range(depth + 1):
+                        partner[walk[d]] = candidate[at[walk[d]]]
+                        back[partner[walk[d]]] = walk[d]
+                        layer[walk[d]] = -1
+                    break
+                if layer[back[j]] == layer[i] + 1:
+                    depth += 1
+                    walk[depth] = back[j]
+                else:
+                    at[i] += 1
+
+
+@njit(cache=True, nogil=True)
+def _layers(first: IntArray, candidate: IntArray, partner: IntArray, back: IntArray, layer: IntArray, queue: IntArray) -> bool:
+    """Fill ``layer`` (-1: out of reach) breadth first up to the first free truth point; return whether there is one."""
+    n_queued = 0
+    for i in range(len(partner)):
+        layer[i] = -1
+        if partner[i] < 0:
+            layer[i] = 0
+            queue[n_queued] = i
+            n_queued += 1
+    last = -1
+    head = 0
+    while head < n_queued:
+        i = queue[head]
+        head += 1
+        if last >= 0 and layer[i] >= last + 1:
+            break
+        for k in range(first[i], first[i + 1]):
+            j = candidate[k]
+            if back[j] < 0:
+                last = layer[i]
+            elif layer[back[j]] < 0 and last < 0:
+                layer[back[j]] = layer[i] + 1
+                queue[n_queued] = back[j]
+                n_queued += 1
+    return last >= 0
 
 
 def is_near(points: FloatArray, others: FloatArray, tolerance: float) -> NDArray[np.bool_]:
@@ -133,10 +238,10 @@ def is_near(points: FloatArray, others: FloatArray, tolerance: float) -> NDArray
     return np.asarray(cKDTree(others).query(points, distance_upper_bound=np.nextafter(tolerance, np.inf))[0] <= tolerance)
 
 
-def score_one_to_one(predicted: FloatArray, truth: FloatArray, tolerance: float) -> Score:
-    """Return the score of predicted against true points under one-to-one matching; see :func:`match_one_to_one`."""
-    n_pairs = len(match_one_to_one(predicted, truth, tolerance)[0])
-    return Score(len(predicted), len(truth), n_pairs, n_pairs)
+def score_one_to_one(pairs: Pairs) -> Score:
+    """Return the score under one-to-one matching; see :func:`match_one_to_one`."""
+    n_matched = int((match_one_to_one(pairs) >= 0).sum())
+    return Score(pairs.n_predicted, pairs.n_truth, n_matched, n_matched)
 
 
 def score_nearest(predicted: FloatArray, truth: FloatArray, tolerance: float) -> Score:
