@@ -85,7 +85,13 @@ def _check_text(path: Path) -> None:
     with path.open("rb") as stream:
         text = stream.read(_HEADER_BYTES).split(b"\n\n")[0].decode("latin-1")
     fields = dict(re.findall(r"^([A-Za-z][\w ]*?)\s*[:=]+\s*(.*?)\s*$", text, flags=re.MULTILINE))
-    fields = {name.lower(): value.lower() for name, value in fields.items()}
+    original = {name.lower(): value for name, value in fields.items()}
+    fields = {name: value.lower() for name, value in original.items()}
+    if fields.get("objecttype", "image") != "image":
+        raise FormatError("a MetaImage image", f"ObjectType {fields['objecttype']!r} in {path}", "pass the image file instead")
+    data = original.get("elementdatafile", "LOCAL")
+    if data.split(" ")[0] not in ("LOCAL", "LIST") and "%" not in data and not (path.parent / data).is_file():
+        raise FormatError(f"{path} with its voxels in {data}", "no such file", "keep both files in one folder")
     if not _SPACING_KEYS & fields.keys():
         raise GeometryError("a header with the voxel spacing", f"none in {path}", "set it from the original image")
     for name in _PLACE_KEYS & fields.keys():
