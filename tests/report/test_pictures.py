@@ -78,12 +78,12 @@ def test_the_labels_of_the_views_follow_the_axes():
 @pytest.mark.parametrize("view", ["axial", "coronal", "sagittal"])
 def test_pixels_and_world_planes_are_inverse(view):
     frame = Frame(VIEWS[view], np.array([[-3.0, 5.0, 10.0], [17.0, 29.0, 24.0]]), 0.5)
-    plane = frame.plane(12.0)
-    width, height = frame.size
-    assert plane.shape == (height, width, 3)
-    columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    pixels = frame.to_pixel(plane.reshape(-1, 3))
-    np.testing.assert_allclose(pixels, np.stack([columns.ravel(), rows.ravel()], axis=1), atol=1e-9)
+    pixels = np.array([[0.0, 0.0], [3.5, 7.25], frame.size])
+    world = frame.to_world(pixels, 12.0)
+    np.testing.assert_allclose(frame.to_pixel(world), pixels, atol=1e-9)
+    np.testing.assert_array_equal(world[:, VIEWS[view].depth], 12.0)
+    corners = np.delete(world[[0, 2]], VIEWS[view].depth, axis=1)
+    np.testing.assert_allclose(np.sort(corners, axis=0), np.delete(frame.box, VIEWS[view].depth, axis=1))
 
 
 def test_an_oblique_grid_shows_the_same_slice_as_an_axial_one():

@@ -233,7 +233,7 @@ def _region_text(found: Any, region: Volume | None) -> str:
     if region is None:
         return text or "whole image"
     volume = float(np.count_nonzero(region.array)) * region.space.voxel_volume / 1000.0
-    return f"{text or 'mask'} ({volume:.0f} ml)"
+    return f"{text or 'mask'} ({volume:.0f} ml searched)"
 
 
 def _warnings(run: Mapping[str, Any], graph: VesselGraph, mesh: Mesh, check: SurfaceCheck) -> list[str]:

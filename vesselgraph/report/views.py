@@ -81,15 +81,14 @@ class Frame:
             down = (down - self.box[0, self.view.down]) / self.step
         return np.stack([right, down], axis=1)
 
-    def plane(self, position: float) -> FloatArray:
-        """Return the world positions, (height, width, 3) mm, of the pixel centres of the plane at ``position`` mm."""
-        width, height = self.size
-        world = np.empty((height, width, 3))
-        world[..., self.view.depth] = position
-        world[..., self.view.right] = self.box[0, self.view.right] + (np.arange(width) + 0.5) * self.step
-        down = (np.arange(height)[:, None] + 0.5) * self.step
+    def to_world(self, pixels: FloatArray, position: float) -> FloatArray:
+        """Return the world positions, (n, 3) mm, of picture coordinates (n, 2) in the plane at ``position`` mm."""
+        world = np.empty((len(pixels), 3))
         low, high = self.box[:, self.view.down]
-        world[..., self.view.down] = high - down if self.view.flip_down else low + down
+        world[:, self.view.depth] = position
+        world[:, self.view.right] = self.box[0, self.view.right] + pixels[:, 0] * self.step
+        down = pixels[:, 1] * self.step
+        world[:, self.view.down] = high - down if self.view.flip_down else low + down
         return world
 
 
@@ -120,10 +119,14 @@ def used_box(mask: NDArray[np.generic]) -> tuple[tuple[int, int, int], tuple[int
 
 def sample_plane(volume: Volume, frame: Frame, position: float) -> NDArray[np.float32]:
     """Return the values of one display plane, (height, width), linearly interpolated; NaN outside of the volume."""
-    index = volume.space.to_index(frame.plane(position))
-    last = np.array(volume.shape) - 1
-    inside = ((index >= -0.5) & (index <= last + 0.5)).all(axis=-1)
-    coordinates = np.moveaxis(np.clip(index, 0, last), -1, 0)
+    # The index is affine in the pixel: three of them tell all.
+    corner, right, down = volume.space.to_index(frame.to_world(np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]), position))
+    width, height = frame.size
+    columns, rows = np.arange(width), np.arange(height)[:, None]
+    index = np.stack([corner[i] + columns * (right - corner)[i] + rows * (down - corner)[i] for i in range(3)])
+    last = np.array(volume.shape)[:, None, None] - 1
+    inside = ((index >= -0.5) & (index <= last + 0.5)).all(axis=0)
+    coordinates = np.clip(index, 0, last)
     source = volume.array.view(np.uint8) if volume.array.dtype.kind == "b" else volume.array
     values = ndimage.map_coordinates(source, coordinates, output=np.float32, order=1, prefilter=False)
     return np.where(inside, values, np.float32(np.nan))
