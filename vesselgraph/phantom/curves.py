@@ -15,6 +15,11 @@ STEP = 0.5
 TAPER = 0.001
 """Relative growth of the radius per mm towards the root, along a branch."""
 
+# How much a narrower daughter leans into the direction of the flow as it leaves.
+_LEAN = 0.15
+# Cosine of the largest angle of an end tangent to its chord.
+_MOST_TURN = 0.65
+
 
 def children_of(tree: StraightTree) -> list[list[int]]:
     """Return the children of each node, the one with more tips first."""
@@ -43,13 +48,20 @@ def tangents(tree: StraightTree) -> tuple[FloatArray, FloatArray]:
     for node in range(1, len(position)):
         chord[node] = _unit(position[node] - position[tree.parent[node]])
     begin, finish = chord.copy(), chord.copy()
+
+    def near(direction: FloatArray, node: int) -> FloatArray:
+        """Turn a tangent towards the chord until they are within about 50 degrees: no path may set out backwards."""
+        while direction @ chord[node] < _MOST_TURN:
+            direction = _unit(direction + 0.5 * chord[node])
+        return direction
+
     for node, family in enumerate(children):
         if node == 0 or not family:
             continue
         flow = _unit(chord[node] + chord[family[0]])
-        finish[node] = begin[family[0]] = flow
+        finish[node], begin[family[0]] = near(flow, node), near(flow, family[0])
         for side in family[1:]:
-            begin[side] = _unit(chord[side] + 0.35 * flow)
+            begin[side] = near(_unit(chord[side] + _LEAN * flow), side)
     return begin, finish
 
 
@@ -109,7 +121,8 @@ class CurvedTree:
         """Return a bent tree; the swing is about ``curvature`` times each segment's length."""
         position = np.array(tree.position)
         length = np.linalg.norm(position - position[tree.parent], axis=1)
-        wiggle = rng.normal(0.0, curvature, (len(position), 2, 3)) * length[:, None, None]
+        swing = np.clip(rng.normal(0.0, curvature, (len(position), 2, 3)), -1.5 * curvature, 1.5 * curvature)
+        wiggle = swing * length[:, None, None]
         tip_radius = tree.tip_radius * rng.uniform(0.75, 1.3, len(position))
         curved = cls(tree, wiggle, np.ones(len(position)), tip_radius)
         curved.draw()
@@ -144,20 +157,3 @@ class CurvedTree:
         curved = CurvedTree(self.tree.reduced(kept), self.wiggle[kept], self.slack[kept], self.tip_radius[kept])
         curved.draw()
         return curved
-
-    def branches(self) -> tuple[list[FloatArray], list[FloatArray]]:
-        """Return paths and radii from true junction to true junction or tip, in the direction away from the root."""
-        children = children_of(self.tree)
-        paths, radii = [], []
-        stack = list(children[0])
-        while stack:
-            node = stack.pop()
-            path, radius = [self.paths[node]], [self.radii[node]]
-            while len(children[node]) == 1:
-                node = children[node][0]
-                path.append(self.paths[node][1:])
-                radius.append(self.radii[node][1:])
-            stack.extend(children[node])
-            paths.append(np.concatenate(path))
-            radii.append(np.concatenate(radius))
-        return paths, radii

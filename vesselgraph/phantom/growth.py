@@ -8,6 +8,7 @@ an unlikely angle or comes too close to another vessel is refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numba
@@ -21,6 +22,8 @@ _ALONG = np.array([0.15, 0.35, 0.55, 0.75, 0.9])
 _TOWARD = np.array([0.08, 0.2, 0.35, 0.5])
 _TRIED = 24
 _CANDIDATES = 60
+# So many tips in a row without a place mean that there is no room left.
+_PATIENCE = 300
 
 
 @dataclass(eq=False)
@@ -95,7 +98,8 @@ class StraightTree:
     def survivors(self, dead: set[int]) -> list[int]:
         """Return the nodes left, parents first, when the given segments and all below them are cut off.
 
-        A junction that loses one daughter stays as a point on the way; one that loses both goes too.
+        A junction that loses a daughter is no junction any more: the parent and the other daughter become one segment. One
+        that loses both goes with its parent segment.
         """
         gone = set(dead)
         while True:
@@ -105,18 +109,23 @@ class StraightTree:
                     gone.add(node)
                 else:
                     kept.append(node)
-            bare = (set(kept) & set(self.parent)) - {self.parent[node] for node in kept} - {0}
+            families = Counter(self.parent[node] for node in kept)
+            bare = (set(kept) & set(self.parent)) - set(families) - {0}
             if not bare:
-                return kept
+                return [node for node in kept if node == 0 or families[node] != 1]
             gone |= bare
 
     def reduced(self, kept: list[int]) -> StraightTree:
-        """Return the tree of the nodes ``kept``, which come parents first and hold the parent of each."""
+        """Return the tree of the nodes ``kept``, which come parents first; segments run over nodes left out."""
         label = {node: i for i, node in enumerate(kept)}
         tree = StraightTree(self.tip_radius, self.exponent)
-        tree.position = [self.position[node] for node in kept]
-        tree.parent = [label.get(self.parent[node], -1) for node in kept]
-        tree.may_touch = [self.may_touch[node] for node in kept]
+        for node in kept:
+            above = self.parent[node]
+            while above >= 0 and above not in label:
+                above = self.parent[above]
+            tree.position.append(self.position[node])
+            tree.parent.append(label.get(above, -1))
+            tree.may_touch.append(self.may_touch[node])
         inner = set(tree.parent)
         tree.n_tips = [0 if i in inner else 1 for i in range(len(kept))]
         for i in range(len(kept) - 1, 0, -1):
@@ -197,9 +206,9 @@ class GrowthRules:
 
 
 def _angles_fit(before: FloatArray, old: FloatArray, new: FloatArray) -> bool:
-    """Whether the new branch leaves at 25 to 110 degrees of the old flow and both daughters spread at least 30 degrees."""
+    """Whether the new branch leaves at 12 to 110 degrees of the flow, at 45 or more of the old branch, which turns little."""
     u, v, w = (x / np.linalg.norm(x) for x in (before, old, new))
-    return bool(v @ w < 0.87 and u @ w > -0.34 and u @ v > 0.2 and u @ w < 0.98)
+    return bool(v @ w < 0.7 and u @ w > -0.34 and u @ v > 0.2 and u @ w < 0.98)
 
 
 def try_join(
@@ -306,16 +315,15 @@ def grow(
     for tree, root, seed in zip(trees, roots, seeds, strict=True):
         tree.start(root, seed[0])
     waiting = [list(seed[1:]) for seed in seeds]
-    patience = 40 * n_tips
-    while min(tree.total_tips for tree in trees) < n_tips and patience > 0:
+    failures = 0
+    while min(tree.total_tips for tree in trees) < n_tips and failures < _PATIENCE:
         turn = 0 if trees[0].total_tips <= trees[1].total_tips else 1
-        patience -= 1
         tree, other = trees[turn], trees[1 - turn]
         share = tree.total_tips / n_tips
         tip = waiting[turn].pop(0) if waiting[turn] else _farthest(tree, other, share, organ, rules, rng)
         across = -0.4 * tree.tip_radius if rng.random() < touching else rules.clearance
-        if tip is not None:
-            try_join(tree, other, tip, share, organ, rules, across)
+        joined = tip is not None and try_join(tree, other, tip, share, organ, rules, across)
+        failures = 0 if joined else failures + 1
 
 
 def _farthest(

@@ -74,8 +74,7 @@ def tree_graphs(trees: tuple[CurvedTree, CurvedTree], center: FloatArray, space:
     """Return each tree as a graph in world mm, with the node column ``root``."""
     graphs = []
     for curved in trees:
-        paths, radii = curved.branches()
-        graph = VesselGraph.from_paths([path + center for path in paths], radii, space=space)
+        graph = VesselGraph.from_paths([path + center for path in curved.paths[1:]], curved.radii[1:], space=space)
         root = (graph.node_position == curved.tree.position[0] + center).all(axis=1)
         graphs.append(graph.with_columns(node={"root": root}))
     return graphs
