@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesselgraph.graph import IntArray
 from vesselgraph.space import FloatArray
 from vesselgraph.surface.field import Bound, Field
 from vesselgraph.surface.refine import edges_of, measure
 
-_ROUNDS = 3
-_BACK_OFF_ROUNDS = 6
+_ROUNDS = 2
+_BACK_OFF_ROUNDS = 4
 
 
 def balance(field: Field, points: FloatArray, normals: FloatArray, faces: IntArray, bound: Bound) -> FloatArray:
@@ -31,16 +32,26 @@ def balance(field: Field, points: FloatArray, normals: FloatArray, faces: IntArr
         value = measure(field, moved[ends].mean(axis=1), bound)[0]
         mean = value[edge].mean(axis=1) * area
         move -= np.bincount(faces.ravel(), np.repeat(mean, 3), len(points)) / total
+    touched = np.ones(len(points), dtype=bool)
     for turn in range(_BACK_OFF_ROUNDS):
-        bad = _points_out_of_bound(field, points + move[:, None] * normals, faces, ends, bound)
-        if not bad.any():
+        bad = _points_out_of_bound(field, points + move[:, None] * normals, faces, ends, touched, bound)
+        touched = bad & (move != 0.0)
+        if not touched.any():
             break
-        move[bad] *= 0.0 if turn >= _BACK_OFF_ROUNDS // 2 else 0.5
+        move[touched] *= 0.5 if turn < _BACK_OFF_ROUNDS - 2 else 0.0
     return points + move[:, None] * normals
 
 
-def _points_out_of_bound(field: Field, points: FloatArray, faces: IntArray, ends: IntArray, bound: Bound) -> np.ndarray:
-    bad = measure(field, points, bound)[1] > 1.0
-    bad[ends[measure(field, points[ends].mean(axis=1), bound)[1] > 1.0]] = True
-    bad[faces[measure(field, points[faces].mean(axis=1), bound)[1] > 1.0]] = True
+def _points_out_of_bound(
+    field: Field,
+    points: FloatArray,
+    faces: IntArray,
+    ends: IntArray,
+    touched: NDArray[np.bool_],
+    bound: Bound,
+) -> NDArray[np.bool_]:
+    """Return the points that are, or are on an edge or face with a touched point that is, farther off than allowed."""
+    bad = np.zeros(len(points), dtype=bool)
+    for group in (np.flatnonzero(touched)[:, None], ends[touched[ends].any(axis=1)], faces[touched[faces].any(axis=1)]):
+        bad[group[measure(field, points[group].mean(axis=1), bound)[1] > 1.0]] = True
     return bad

@@ -111,7 +111,7 @@ def check_surface(mesh: Mesh, graph: VesselGraph | None = None, config: SurfaceC
     a, b, c = (points[faces[:, i]] for i in range(3))
     volumes = np.bincount(component, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0, n_components)
     cavities = np.flatnonzero(volumes < 0)
-    outward = closed and _turns_alike(faces) and all(_is_inside(points, faces, component, k) for k in cavities)
+    outward = closed and _turns_alike(faces) and all(_is_inside(points, faces, component, int(k)) for k in cavities)
     n_euler = len(np.unique(faces)) - len(ends) + len(faces)
     topology = SurfaceCheck(
         closed, two_manifold, outward, n_components, len(cavities),

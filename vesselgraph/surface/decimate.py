@@ -18,7 +18,6 @@ from vesselgraph.graph import IntArray
 from vesselgraph.progress import Progress
 from vesselgraph.space import FloatArray
 from vesselgraph.surface.field import Bound, Field, misfit
-from vesselgraph.surface.refine import edges_of, measure
 
 _MOST_PASSES = 30
 _LEAST_GAIN = 0.01
@@ -37,7 +36,7 @@ class Sheet(NamedTuple):
     radius : (P,) mm
         Radius of the nearest branch.
     slack : (P,)
-        Largest share of the bound used around a point at the start; above 1 where a gap was bridged.
+        Largest share of the bound used around a point by refinement; above 1 where a gap was bridged.
     """
 
     points: FloatArray
@@ -59,19 +58,6 @@ class Room(NamedTuple):
 
     near: FloatArray
     near_cone: IntArray
-
-
-def make_sheet(
-    field: Field, points: FloatArray, normals: FloatArray, radius: FloatArray, faces: IntArray, bound: Bound
-) -> Sheet:
-    """Return the surface ready for :func:`decimate`."""
-    ends, _ = edges_of(faces)
-    slack = np.zeros(len(points))
-    share = measure(field, points[ends].mean(axis=1), bound)[1]
-    np.maximum.at(slack, ends.ravel(), np.repeat(share, 2))
-    share = measure(field, points[faces].mean(axis=1), bound)[1]
-    np.maximum.at(slack, faces.ravel(), np.repeat(share, 3))
-    return Sheet(points, normals, radius, slack)
 
 
 def decimate(field: Field, sheet: Sheet, faces: IntArray, bound: Bound, progress: Progress) -> tuple[IntArray, IntArray]:
@@ -227,7 +213,7 @@ def _is_well_formed(sheet: Sheet, rings: Rings, gone: int, kept: int, bound: Bou
     points, nearest = sheet.points, np.inf
     for m in range(rings.first[gone], rings.first[gone + 1]):
         a, b, c = _turned(rings.faces, rings.member[m], gone)
-        if b == kept or c == kept:
+        if kept in (b, c):
             continue
         if _gap(points, kept, b) > _LONGEST_RADII * sheet.radius[kept]:
             return False
@@ -251,7 +237,7 @@ def _is_allowed(field: Field, sheet: Sheet, rings: Rings, gone: int, kept: int, 
     limit = max(1.0, sheet.slack[gone], sheet.slack[kept])
     for m in range(rings.first[gone], rings.first[gone + 1]):
         _, b, c = _turned(rings.faces, rings.member[m], gone)
-        if b != kept and c != kept and _triangle_share(field, sheet, (kept, b, c), bound, room) > limit:
+        if kept not in (b, c) and _triangle_share(field, sheet, (kept, b, c), bound, room) > limit:
             return False
     return True
 
@@ -317,6 +303,6 @@ def _collapse(field: Field, sheet: Sheet, rings: Rings, edges: IntArray, touched
             for p in (b, c, kept):
                 locked[p] = touched[p] = True
             faces[f, 0], faces[f, 1], faces[f, 2] = kept, b, c
-            if b == kept or c == kept:
+            if kept in (b, c):
                 faces[f, :] = -1
     return n

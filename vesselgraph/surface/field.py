@@ -183,6 +183,13 @@ def _blend_width(field: Field, near: FloatArray, near_cone: IntArray, i: int, j:
 
 
 @njit(cache=True, nogil=True)
+def _may_blend(field: Field, near: FloatArray, near_cone: IntArray, i: int, best: float) -> bool:
+    """Return whether a branch is within the widest blend of the nearest one; only then can a blend with it count."""
+    s = near_cone[i]
+    return near[i, 0] - best < field.blend * (field.cone[s, 7] - field.cone[s, 8] * near[i, 1])
+
+
+@njit(cache=True, nogil=True)
 def evaluate(
     field: Field, block: int, x: float, y: float, z: float, near: FloatArray, near_cone: IntArray
 ) -> tuple[float, int, int, float]:
@@ -197,8 +204,13 @@ def evaluate(
             best, first = near[i, 0], i
     if field.blend <= 0.0:
         return best, first, second, share
+    nearest_value = best
     for i in range(n):
+        if not _may_blend(field, near, near_cone, i, nearest_value):
+            continue
         for j in range(i + 1, n):
+            if not _may_blend(field, near, near_cone, j, nearest_value):
+                continue
             width = _blend_width(field, near, near_cone, i, j, x, y, z)
             gap = abs(near[i, 0] - near[j, 0])
             if gap < width:

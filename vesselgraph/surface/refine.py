@@ -15,6 +15,7 @@ from vesselgraph.surface.threads import run_parts
 _PART = 4096
 _MOST_ROUNDS = 8
 _SHORTEST_CHORD = 0.25
+_DOUBTFUL_SHARE = 0.6
 
 
 def measure(field: Field, points: FloatArray, bound: Bound) -> FloatArray:
@@ -22,6 +23,13 @@ def measure(field: Field, points: FloatArray, bound: Bound) -> FloatArray:
     out = np.empty((3, len(points)))
     run_parts(lambda a, b: misfits(field, points, bound, out, a, b), len(points), _PART, silent, "")
     return out
+
+
+def on_surface(field: Field, points: FloatArray, progress: Progress) -> tuple[FloatArray, FloatArray]:
+    """Return points (n, 3) moved onto the surface and the unit normals there."""
+    points, normals = points.copy(), np.zeros_like(points)
+    run_parts(lambda a, b: project(field, points, normals, a, b), len(points), _PART, progress, "surface: projecting")
+    return points, normals
 
 
 def edges_of(faces: IntArray) -> tuple[IntArray, IntArray]:
@@ -34,28 +42,27 @@ def edges_of(faces: IntArray) -> tuple[IntArray, IntArray]:
 
 def refine(
     field: Field, points: FloatArray, faces: IntArray, bound: Bound, most_faces: int, progress: Progress
-) -> tuple[FloatArray, IntArray]:
+) -> tuple[FloatArray, IntArray, FloatArray]:
     """Return the surface with edges split, their new midpoints on the surface, until edge midpoints and centroids fit.
 
-    Splitting never changes the topology. It stops after eight rounds, and at short edges.
+    Splitting never changes the topology. It stops after eight rounds, and at short edges. The third array, (P,), is the
+    largest share of the bound used by an edge or a centroid at each point; above 1 where splitting did not help.
 
     Raises
     ------
     BudgetError
         More than ``most_faces`` triangles would be needed.
     """
-    done, open_faces, n_before = [], faces, 0
+    done, open_faces, n_before, slack = [], faces, 0, np.zeros(len(points))
     for turn in range(_MOST_ROUNDS):
         ends, edge = edges_of(open_faces)
-        split = _edges_to_split(field, points, open_faces, ends, edge, n_before, bound)
+        split = _edges_to_split(field, points, open_faces, ends, edge, n_before, bound, slack)
         progress("surface: refining", (turn + 1) / _MOST_ROUNDS)
         if not split.any():
             break
         n_before = len(points)
-        middle = points[ends[split]].mean(axis=1)
-        normals = np.empty_like(middle)
-        run_parts(lambda a, b, p=middle, n=normals: project(field, p, n, a, b), len(middle), _PART, silent, "")
-        points = np.concatenate([points, middle])
+        middle, _ = on_surface(field, points[ends[split]].mean(axis=1), silent)
+        points, slack = np.concatenate([points, middle]), np.concatenate([slack, np.zeros(len(middle))])
         number = np.full(len(ends), -1)
         number[split] = n_before + np.arange(len(middle))
         faces = _split_faces(points, open_faces, number[edge])
@@ -69,29 +76,39 @@ def refine(
                 f"expected a surface of at most {most_faces} triangles; got {n_faces} before the allowed distance of "
                 f"{bound.error} mm was met; raise surface.max_error, mesh fewer branches, or raise surface.max_blocks"
             )
-    return points, np.concatenate([*done, open_faces])
+    return points, np.concatenate([*done, open_faces]), slack
 
 
 def _edges_to_split(
-    field: Field, points: FloatArray, faces: IntArray, ends: IntArray, edge: IntArray, first_new: int, bound: Bound
+    field: Field,
+    points: FloatArray,
+    faces: IntArray,
+    ends: IntArray,
+    edge: IntArray,
+    first_new: int,
+    bound: Bound,
+    slack: FloatArray,
 ) -> NDArray[np.bool_]:
     """Return which edges to split: those too far away, and for a far centroid the longest side that has a new end.
 
-    Edges below a quarter of the chord that fits a round vessel are left: where two vessels pass closer to each other than
-    a grid step the surface bridges the gap, and no splitting helps.
-
-    A side between two old points may belong to a triangle that is done and would not be split along.
+    A side between two old points may belong to a triangle that is done and would not be split along. Edges below a
+    quarter of the chord that fits a round vessel are left: where two vessels pass closer to each other than a grid step
+    the surface bridges the gap, and no splitting helps. Of what is left as it is, ``slack`` keeps the largest share.
     """
     length = np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)
     _, share, radius = measure(field, points[ends].mean(axis=1), bound)
     allowed = np.minimum(bound.error, bound.radius_fraction * radius)
     long = length > _SHORTEST_CHORD * np.sqrt(8.0 * radius * allowed)
     split = (share > 1.0) & long
-    whole = np.flatnonzero(~split[edge].any(axis=1))
-    bad = whole[measure(field, points[faces[whole]].mean(axis=1), bound)[1] > 1.0]
-    bad = bad[long[edge[bad]].any(axis=1)]
+    # A centroid is hardly farther off than the worst of its sides.
+    whole = np.flatnonzero(~split[edge].any(axis=1) & (share[edge].max(axis=1) > _DOUBTFUL_SHARE))
+    central = measure(field, points[faces[whole]].mean(axis=1), bound)[1]
     length[ends[:, 1] < first_new] = 0.0
-    split[edge[bad, length[edge[bad]].argmax(axis=1)]] = True
+    longest = edge[whole, length[edge[whole]].argmax(axis=1)]
+    far = (central > 1.0) & long[longest]
+    split[longest[far]] = True
+    np.maximum.at(slack, ends[~split].ravel(), np.repeat(share[~split], 2))
+    np.maximum.at(slack, faces[whole[~far]].ravel(), np.repeat(central[~far], 3))
     return split
 
 
