@@ -178,7 +178,7 @@ class PhantomConfig(StageConfig):
     portal_contrast: float = Field(55.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
     hepatic_contrast: float = Field(50.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
     blur: float = Field(0.7, ge=0, le=5, description="in-plane sigma of the scanner's point spread, mm")
-    noise: float = Field(15.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
+    noise: float = Field(14.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
     noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
     n_lesions: int = Field(4, ge=0, le=50, description="dark round lesions in the liver")
     n_cysts: int = Field(2, ge=0, le=50, description="water-filled cysts in the liver")

@@ -119,8 +119,8 @@ def make_organ(half: FloatArray, rng: np.random.Generator) -> Organ:
     """Return a liver for a field of view of half-size ``half``; every draw looks different."""
     jitter = rng.uniform(0.94, 1.06, (3, 3))
     shift = rng.uniform(-0.03, 0.03, (3, 3))
-    centres = np.array([[-0.26, 0.02, -0.02], [0.06, -0.20, 0.10], [0.48, -0.42, 0.14]]) + shift
-    axes = np.array([[0.60, 0.74, 0.82], [0.66, 0.52, 0.60], [0.44, 0.34, 0.38]]) * jitter
+    centres = np.array([[-0.23, 0.02, -0.02], [0.06, -0.20, 0.10], [0.48, -0.42, 0.14]]) + shift
+    axes = np.array([[0.58, 0.74, 0.82], [0.66, 0.52, 0.60], [0.44, 0.34, 0.38]]) * jitter
     hollows = np.array(
         [
             [CAVA[0], 1.12 * CAVA[1]],

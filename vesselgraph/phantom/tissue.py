@@ -73,9 +73,9 @@ def _share(distance: float, voxel: float) -> float:
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cylinder(x: float, y: float, half: FloatArray) -> float:
     """Return about the signed distance to the skin: an elliptic cylinder that leaves the field of view on the left."""
-    u, v = (x / half[0] - 0.42) / 1.38, (y / half[1] - 0.18) / 1.12
+    u, v = (x / half[0] - 0.42) / 1.40, (y / half[1] - 0.17) / 1.14
     one = np.sqrt(u * u + v * v) + 1e-9
-    two = np.sqrt((u / (1.38 * half[0])) ** 2 + (v / (1.12 * half[1])) ** 2) + 1e-12
+    two = np.sqrt((u / (1.40 * half[0])) ** 2 + (v / (1.14 * half[1])) ** 2) + 1e-12
     return one * (one - 1.0) / two
 
 
@@ -84,7 +84,7 @@ def _body(x: float, y: float, z: float, half: FloatArray, voxel: float) -> float
     """Return the HU of skin, fat, wall, ribs, belly fat and lung at one point."""
     size = min(half[0], half[1], half[2])
     skin = _cylinder(x, y, half)
-    fat, wall = 0.07 * size, 0.10 * size
+    fat, wall = 0.05 * size, 0.085 * size
     value = AIR + _share(skin, voxel) * (FAT - AIR)
     value += _share(skin + fat, voxel) * (MUSCLE - value)
     inner = skin + fat + wall
