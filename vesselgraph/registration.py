@@ -13,13 +13,13 @@ Rueckert et al., "Nonrigid registration using free-form deformations", IEEE TMI 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from vesselgraph.config import RegistrationConfig
@@ -40,6 +40,9 @@ _RIM = 3
 _FIELD_STEP = 6.0
 # With control points 50 mm apart every second coarse voxel says the same, eight times as fast.
 _SPLINE_SHRINK = 2
+_SPLINE_SCALES = (2.0, 1.0)
+# Few steps on purpose: stopping early keeps the deformation from fitting noise where the tissue is even.
+_SPLINE_ITERATIONS = 6
 
 _DEFAULT = RegistrationConfig()
 
@@ -55,13 +58,42 @@ class _Working:
 
 
 @dataclass(frozen=True)
-class _Fit:
-    """How well a moved phase fits the reference on the voxels both cover."""
+class Fit:
+    """How well a moved phase fits the reference, on the voxels both cover."""
 
     mutual_information: float
     dice: float
     correlation: float
     covered_fraction: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """The motion between two phases, and what it is worth.
+
+    Parameters
+    ----------
+    transform : SimpleITK transform
+        From world positions in the reference to where the same tissue lies in the phase; None if nothing moved.
+    before, after : Fit
+    displacement : (n,) mm
+        Its length at the coarse voxels of the body.
+    min_jacobian : float
+        Smallest local change of volume; 1 without deformation.
+    """
+
+    transform: sitk.Transform | None
+    before: Fit
+    after: Fit
+    displacement: FloatArray
+    min_jacobian: float
+
+    def to_phase(self, position: ArrayLike) -> FloatArray:
+        """Return where tissue at reference positions (n, 3) mm lies in the phase, (n, 3) mm."""
+        points = np.asarray(position, dtype=np.float64)
+        if self.transform is None:
+            return points
+        return np.array([self.transform.TransformPoint(point) for point in points.tolist()]).reshape(points.shape)
 
 
 def register_phases(
@@ -103,16 +135,12 @@ def register_phases(
     moved = {name: reference}
     quality: dict[str, dict[str, float]] = {}
     warnings: list[str] = []
-    others = [other for other in phases if other != name]
-    fixed = _prepare(reference, config) if others else None
-    for index, other in enumerate(others):
-
-        def report(fraction: float, index: int = index, other: str = other) -> None:
-            progress(f"register {other}", (index + fraction) / len(others))
-
-        assert fixed is not None
-        moved[other], quality[other], remarks = _register_one(reference, fixed, phases[other], other, config, report)
-        warnings += remarks
+    for other in phases:
+        if other != name:
+            match = match_phase(reference, phases[other], config, name=other, progress=progress)
+            moved[other] = _move(phases[other], reference, match.transform)
+            quality[other] = _quality(match)
+            warnings += _remarks(other, match.after, config)
     return PhaseSet(moved, quality, tuple(warnings))
 
 
@@ -126,11 +154,18 @@ def _reference_name(phases: Mapping[str, Volume], config: RegistrationConfig) ->
     return next((name for name in phases if "portal" in name.lower()), next(iter(phases)))
 
 
-def _register_one(
-    reference: Volume, fixed: _Working, phase: Volume, name: str, config: RegistrationConfig, report: Callable[[float], None]
-) -> tuple[Volume, dict[str, float], list[str]]:
-    report(0.0)
-    moving = _prepare(phase, config)
+def match_phase(
+    reference: Volume,
+    phase: Volume,
+    config: RegistrationConfig = _DEFAULT,
+    *,
+    name: str = "",
+    progress: Progress = silent,
+) -> Match:
+    """Return the motion from a reference phase to another phase; :func:`register_phases` says how and what it refuses."""
+    step = f"register {name or phase.name or 'phase'}"
+    progress(step, 0.0)
+    fixed, moving = _prepare(reference, config), _prepare(phase, config)
     identity = sitk.Transform(3, sitk.sitkIdentity)
     before = _fit(fixed, moving, identity)
     if before.covered_fraction < _MIN_COVERED_FRACTION:
@@ -139,22 +174,24 @@ def _register_one(
             f"a common field of view of {before.covered_fraction:.0%}",
             "check that the phases are of one patient and one study",
         )
-    report(0.1)
-    shift, fit = _better(identity, before, _rigid(fixed, moving, config), fixed, moving, config)
-    report(0.4)
-    transform, jacobian = shift, 1.0
+    progress(step, 0.1)
+    best, fit = _better(identity, before, _rigid(fixed, moving, config), fixed, moving, config)
+    progress(step, 0.3)
+    jacobian = 1.0
     if config.max_deformation > 0:
-        candidate = _deformable(fixed, moving, shift, config)
-        candidate_jacobian = _smallest_jacobian(candidate, fixed)
-        if candidate_jacobian >= _MIN_JACOBIAN:
-            transform, fit = _better(shift, fit, candidate, fixed, moving, config)
-            jacobian = candidate_jacobian if transform is candidate else 1.0
-    report(0.8)
-    quality = _quality(before, fit, _displacement(transform, fixed), jacobian)
-    warnings = _judge(name, fit, config)
-    result = _move(phase, reference, None if transform is identity else transform)
-    report(1.0)
-    return result, quality, warnings
+        deformed = _deformable(fixed, moving, best, config)
+        smallest = _smallest_jacobian(deformed, fixed)
+        if smallest >= _MIN_JACOBIAN:
+            best, fit = _better(best, fit, deformed, fixed, moving, config)
+            jacobian = smallest if best is deformed else 1.0
+    if fit.dice < config.refuse_below:
+        raise RegistrationError(
+            f"phase {name!r} to overlap the reference by {config.refuse_below:.2f} (Dice of the bodies)",
+            f"{fit.dice:.2f} after the match",
+            "check that the phases are of one patient and one study",
+        )
+    progress(step, 1.0)
+    return Match(None if best is identity else best, before, fit, _displacement(best, fixed), jacobian)
 
 
 def _prepare(volume: Volume, config: RegistrationConfig) -> _Working:
@@ -223,26 +260,32 @@ def _best_shift(fixed: _Working, moving: _Working, config: RegistrationConfig) -
 
 
 def _deformable(fixed: _Working, moving: _Working, start: sitk.Transform, config: RegistrationConfig) -> sitk.Transform:
-    image = to_sitk(fixed.tissue)
-    mesh = [max(1, round(float(extent) / config.bspline_spacing)) for extent in fixed.tissue.extent[::-1]]
-    spline = sitk.BSplineTransformInitializer(image, mesh, order=3)
-    method = _method(fixed, config)
-    method.SetMovingInitialTransform(start)
-    method.SetInitialTransform(spline, inPlace=True)
-    method.SetShrinkFactorsPerLevel([_SPLINE_SHRINK])
-    method.SetSmoothingSigmasPerLevel([0.0])
-    # A B-spline stays within the hull of its coefficients, so a bound on these bounds the displacement.
-    method.SetOptimizerAsLBFGSB(
-        gradientConvergenceTolerance=1e-6,
-        numberOfIterations=25,
-        maximumNumberOfCorrections=5,
-        maximumNumberOfFunctionEvaluations=35,
-        costFunctionConvergenceFactor=1e8,
-        lowerBound=-config.max_deformation,
-        upperBound=config.max_deformation,
-    )
-    _executed(method, fixed, moving)
-    return sitk.CompositeTransform([start, spline])
+    """Return ``start`` followed by a coarse and a fine B-spline: what the coarse mesh explains, the fine one need not."""
+    parts = [start]
+    for scale in _SPLINE_SCALES:
+        spacing = scale * config.bspline_spacing
+        mesh = [max(1, round(float(extent) / spacing)) for extent in fixed.tissue.extent[::-1]]
+        spline = sitk.BSplineTransformInitializer(to_sitk(fixed.tissue), mesh, order=3)
+        method = _method(fixed, config)
+        method.SetMovingInitialTransform(sitk.CompositeTransform(parts))
+        method.SetInitialTransform(spline, inPlace=True)
+        method.SetShrinkFactorsPerLevel([_SPLINE_SHRINK])
+        method.SetSmoothingSigmasPerLevel([0.0])
+        # A B-spline stays within the hull of its coefficients, so a bound on these bounds the displacement.
+        bound = config.max_deformation / len(_SPLINE_SCALES)
+        method.SetOptimizerAsLBFGSB(
+            gradientConvergenceTolerance=1e-6,
+            numberOfIterations=_SPLINE_ITERATIONS,
+            maximumNumberOfCorrections=5,
+            maximumNumberOfFunctionEvaluations=2 * _SPLINE_ITERATIONS,
+            costFunctionConvergenceFactor=1e8,
+            lowerBound=-bound,
+            upperBound=bound,
+        )
+        _executed(method, fixed, moving)
+        # As a field, because ITK cannot differentiate through a B-spline below another.
+        parts.append(sitk.DisplacementFieldTransform(_field(spline, fixed.body, _FIELD_STEP)))
+    return sitk.CompositeTransform(parts)
 
 
 def _executed(method: sitk.ImageRegistrationMethod, fixed: _Working, moving: _Working) -> sitk.Transform:
@@ -259,8 +302,8 @@ def _centre(fixed: _Working) -> list[float]:
 
 
 def _better(
-    old: sitk.Transform, old_fit: _Fit, new: sitk.Transform, fixed: _Working, moving: _Working, config: RegistrationConfig
-) -> tuple[sitk.Transform, _Fit]:
+    old: sitk.Transform, old_fit: Fit, new: sitk.Transform, fixed: _Working, moving: _Working, config: RegistrationConfig
+) -> tuple[sitk.Transform, Fit]:
     new_fit = _fit(fixed, moving, new)
     gain = new_fit.mutual_information - old_fit.mutual_information
     if gain > config.min_gain_fraction * abs(old_fit.mutual_information):
@@ -268,12 +311,12 @@ def _better(
     return old, old_fit
 
 
-def _fit(fixed: _Working, moving: _Working, transform: sitk.Transform) -> _Fit:
+def _fit(fixed: _Working, moving: _Working, transform: sitk.Transform) -> Fit:
     ones = moving.body.with_array(np.ones(moving.body.shape, dtype=np.uint8))
     covered = _moved(ones, fixed.body, transform, sitk.sitkNearestNeighbor, 0.0) > 0
     share = float(covered.mean())
     if share < _MIN_COVERED_FRACTION:
-        return _Fit(0.0, 0.0, 0.0, share)
+        return Fit(0.0, 0.0, 0.0, share)
     body = _moved(moving.body, fixed.body, transform, sitk.sitkNearestNeighbor, 0.0) > 0
     tissue = _moved(moving.tissue, fixed.tissue, transform, sitk.sitkLinear, 0.0)
     fixed_body = fixed.body.array.astype(bool)
@@ -283,7 +326,7 @@ def _fit(fixed: _Working, moving: _Working, transform: sitk.Transform) -> _Fit:
     dice = 2.0 * float(inside.sum()) / both if both else 0.0
     a, b = fixed.tissue.array[looked_at], tissue[looked_at]
     c, d = fixed.tissue.array[inside], tissue[inside]
-    return _Fit(_mutual_information(a, b), dice, _correlation(c, d), share)
+    return Fit(_mutual_information(a, b), dice, _correlation(c, d), share)
 
 
 def _mutual_information(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -330,7 +373,8 @@ def _displacement(transform: sitk.Transform, fixed: _Working) -> FloatArray:
     return np.asarray(length[fixed.body.array.astype(bool)])
 
 
-def _quality(before: _Fit, after: _Fit, displacement: FloatArray, jacobian: float) -> dict[str, float]:
+def _quality(match: Match) -> dict[str, float]:
+    before, after = match.before, match.after
     return {
         "mutual_information_before": before.mutual_information,
         "mutual_information_after": after.mutual_information,
@@ -339,27 +383,21 @@ def _quality(before: _Fit, after: _Fit, displacement: FloatArray, jacobian: floa
         "correlation_before": before.correlation,
         "correlation_after": after.correlation,
         "covered_fraction": after.covered_fraction,
-        "max_displacement": float(displacement.max()),
-        "mean_displacement": float(displacement.mean()),
-        "min_jacobian": jacobian,
+        "max_displacement": float(match.displacement.max()),
+        "mean_displacement": float(match.displacement.mean()),
+        "min_jacobian": match.min_jacobian,
     }
 
 
-def _judge(name: str, fit: _Fit, config: RegistrationConfig) -> list[str]:
-    if fit.dice < config.refuse_below:
-        raise RegistrationError(
-            f"phase {name!r} to overlap the reference by {config.refuse_below:.2f} (Dice of the bodies)",
-            f"{fit.dice:.2f} after the match",
-            "check that the phases are of one patient and one study",
-        )
-    warnings = []
+def _remarks(name: str, fit: Fit, config: RegistrationConfig) -> list[str]:
+    remarks = []
     if fit.dice < config.warn_below:
-        warnings.append(f"phase {name!r}: body overlap after registration is only {fit.dice:.2f} (Dice); look at the match")
+        remarks.append(f"phase {name!r}: body overlap after registration is only {fit.dice:.2f} (Dice); look at the match")
     if fit.correlation < config.warn_correlation_below:
-        warnings.append(f"phase {name!r}: soft tissue agrees only to {fit.correlation:.2f} (correlation); look at the match")
+        remarks.append(f"phase {name!r}: soft tissue agrees only to {fit.correlation:.2f} (correlation); look at the match")
     if fit.covered_fraction < _WARN_COVERED_FRACTION:
-        warnings.append(f"phase {name!r} covers only {fit.covered_fraction:.0%} of the reference's field of view")
-    return warnings
+        remarks.append(f"phase {name!r} covers only {fit.covered_fraction:.0%} of the reference's field of view")
+    return remarks
 
 
 def _move(phase: Volume, reference: Volume, transform: sitk.Transform | None) -> Volume:

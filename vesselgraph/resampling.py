@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from vesselgraph.errors import RangeError
+from vesselgraph.errors import RangeError, ShapeError
 from vesselgraph.space import Space
 from vesselgraph.volume import Volume
 
@@ -46,7 +46,10 @@ def from_sitk(image: sitk.Image, name: str = "") -> Volume:
 
 
 def space_of_sitk(image: sitk.Image) -> Space:
-    """Return the grid of a 3-D SimpleITK image."""
+    """Return the grid of a scalar 3-D SimpleITK image; raises as :func:`from_sitk`."""
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        got = f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} channels"
+        raise ShapeError("a scalar 3-D image", got, "pick one 3-D channel")
     direction = np.array(image.GetDirection(), dtype=np.float64).reshape(3, 3)[:, ::-1]
     return Space(np.array(image.GetSpacing())[::-1], np.array(image.GetOrigin()), direction)
 

@@ -23,7 +23,8 @@ from vesselgraph.volume import Volume
 _ANGLE_TOLERANCE = 1e-3
 _SPACING_TOLERANCE = 1e-3
 _STEP_TOLERANCE_FRACTION = 0.05
-_STEP_TOLERANCE = 0.02
+# Headers round positions to 0.1 mm.
+_STEP_TOLERANCE = 0.1
 _SHIFT_TOLERANCE_FRACTION = 0.5
 
 
@@ -175,7 +176,7 @@ def _describe(group: list[Slice], label: str, skipped: dict[str, int]) -> _Serie
     ordered = tuple(sorted(group, key=_height))
     first = ordered[0]
     step = (_height(ordered[-1]) - _height(first)) / (len(ordered) - 1) if len(ordered) > 1 else math.nan
-    notes = [f"{count} files passed over: {reason}" for reason, count in skipped.items()]
+    notes = [f"passed over: {count} x {reason}" for reason, count in skipped.items()]
     thickness = first.tags["SliceThickness"]
     if thickness and len(ordered) > 1 and abs(float(thickness) - step) > 0.05:
         notes.append(f"slice thickness {thickness} mm, slices {step:.4g} mm apart")
