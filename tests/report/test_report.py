@@ -66,30 +66,29 @@ class Page(HTMLParser):
 def run_record() -> dict:
     return {
         "program": "vesselgraph",
-        "version": "0.1.0",
         "started": "2026-01-02T03:04:05+00:00",
-        "libraries": {"numpy": "2.1"},
-        "machine": {"python": "3.11.9"},
+        "versions": {"vesselgraph": "0.1.0", "numpy": "2.1.77"},
+        "machine": {"n_processors": 2},
         "config": {"region": {"margin": 2.0}, "trace": {"threshold": 0.1}},
         "inputs": {"portal": {"path": "ct.nii.gz", "sha256_values": "0123abcd"}},
-        "stages": [{"stage": "trace", "seconds": 2.0, "cpu_seconds": 3.0, "peak_memory_gb": 0.5}],
-        "seconds": 2.0,
+        "timings": {"trace": 2.25, "total": 2.25},
         "warnings": ["The liver was estimated."],
         "region": {"kind": "liver", "confidence": 0.75, "note": "Largest soft organ on the right."},
-        "dropped": [{"reason": "score too low", "n_branches": 4, "length": 33.0}],
+        "dropped": {"score too low": {"n_branches": 4, "length": 33.0}},
         "candidates": {"length": 150.0},
         "surface": {"closed": True},
     }
 
 
 @pytest.fixture
-def no_still(monkeypatch):
-    """Leave out the still picture, which takes most of a small report's time."""
+def quick(monkeypatch):
+    """Leave out the still picture and most slices, which take a small report's time."""
 
     def refuse(*_):
         raise BackendUnavailableError("not drawn in this test")
 
     monkeypatch.setattr(page_module, "mesh_png", refuse)
+    monkeypatch.setattr(page_module, "_MAX_SLICES", 3)
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +170,8 @@ def test_the_facts_are_in_the_text(full):
         "centerline, 2 mm",
         "0.847",
         "0123abcd",
+        "2.25",
+        "2.1.77",
         "ct.nii.gz",
         "trace.threshold",
         "2026-01-02T03:04:05+00:00",
@@ -211,16 +212,17 @@ def test_the_patients_left_is_on_the_right_of_the_embedded_slice(tmp_path):
     assert centre == pytest.approx(31 / 40, abs=0.03)
 
 
-def test_hostile_names_stay_text(tmp_path):
+def test_hostile_names_stay_text(tmp_path, quick):
     volume = Volume(image().array, image().space, HOSTILE)
     run = {
         "warnings": [HOSTILE],
         "region": {"kind": HOSTILE, "note": HOSTILE},
-        "dropped": [{"reason": HOSTILE, "n_branches": HOSTILE, "length": 1.0}],
+        "dropped": {HOSTILE: {"n_branches": HOSTILE, "length": 1.0}},
         "inputs": {HOSTILE: {"path": HOSTILE}},
         "config": {HOSTILE: {HOSTILE: HOSTILE}},
         "started": HOSTILE,
-        "libraries": {HOSTILE: HOSTILE},
+        "versions": {HOSTILE: HOSTILE},
+        "timings": {HOSTILE: 1.0, "total": 1.0},
         HOSTILE: HOSTILE,
     }
     path = write_report(
@@ -249,7 +251,7 @@ def test_hostile_names_stay_text(tmp_path):
         "whole",
     ],
 )
-def test_odd_cases_still_give_a_clear_report(case, tmp_path, no_still):
+def test_odd_cases_still_give_a_clear_report(case, tmp_path, quick):
     volume, graph, mesh, region = image(), fork(), ball(), None
     expected = ""
     if case == "empty":
@@ -283,7 +285,7 @@ def test_odd_cases_still_give_a_clear_report(case, tmp_path, no_still):
     json.dumps(page.data(), allow_nan=False)
 
 
-def test_thousands_of_branches_stay_small(tmp_path, no_still):
+def test_thousands_of_branches_stay_small(tmp_path, quick):
     rng = np.random.default_rng(3)
     starts = rng.uniform(-20, 20, (4000, 1, 3))
     paths = starts + np.cumsum(rng.normal(0, 0.5, (4000, 12, 3)), axis=1)
@@ -331,7 +333,7 @@ def test_no_faces_no_still_picture():
         mesh_png(Mesh.empty())
 
 
-def test_progress_rises_to_one(tmp_path):
+def test_progress_rises_to_one(tmp_path, quick):
     seen = []
     write_report(
         tmp_path / "r.html",

@@ -79,7 +79,7 @@ def test_key_figures_of_nothing():
 def test_dropped_branches_with_their_share_of_all_candidates():
     run = {
         "candidates": {"length": 400.0},
-        "dropped": [{"reason": "score below 0.3", "n_branches": 7, "length": 100.0}, {"reason": "short", "n_branches": 1}],
+        "dropped": {"score below 0.3": {"n_branches": 7, "length": 100.0}, "short": {"n_branches": 1}},
     }
     table = tables.dropped_table(run)
     assert cells(table) == [("score below 0.3", "7", "100.0", "25 %"), ("short", "1", "-", "-")]
@@ -88,18 +88,14 @@ def test_dropped_branches_with_their_share_of_all_candidates():
 
 def test_timings_with_share_and_total():
     run = {
-        "stages": [
-            {"stage": "heatmap", "seconds": 3.0, "cpu_seconds": 5.5, "peak_memory_gb": 1.25},
-            {"stage": "trace", "seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_gb": 1.5},
-        ],
-        "seconds": 4.0,
-        "cpu_seconds": 6.5,
-        "peak_memory_gb": 1.5,
+        "timings": {"heatmap": 3.0, "trace": 1.0, "total": 4.0},
+        "cpu_seconds": {"heatmap": 5.5, "trace": 1.0, "total": 6.5},
+        "peak_memory_gb": {"heatmap": 1.25, "trace": 1.5, "largest": 1.5},
     }
     assert cells(tables.timings_table(run)) == [
         ("heatmap", "3.00", "5.50", "1.25", "75 %"),
         ("trace", "1.00", "1.00", "1.50", "25 %"),
-        ("total", "4.00", "6.50", "1.50", ""),
+        ("total", "4.00", "6.50", "1.50", "100 %"),
     ]
 
 
@@ -114,19 +110,33 @@ def test_scores_are_rows_and_the_rest_is_listed():
     assert cells(tables.other_scores_table(scores)) == [("betti, error", "1, 0"), ("cldice", "-")]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (56590.4, "56590"),
+        (0.00022224, "0.0002222"),
+        (-3.0, "-3"),
+        (math.inf, "-"),
+        (True, "yes"),
+        (None, "-"),
+        ([1, 2.5], "1, 2.5"),
+    ],
+)
+def test_values_are_written_to_be_read(value, text):
+    assert list(tables.flattened({"a": {"b": value}})) == [("a.b", text)]
+
+
 def test_inputs_and_versions():
     run = {
-        "program": "vesselgraph",
-        "version": "1.2",
-        "libraries": {"numpy": "2.0", "torch": None},
-        "machine": {"python": "3.11"},
+        "versions": {"vesselgraph": "1.2", "python": "3.11", "torch": None},
+        "machine": {"n_processors": 2},
         "inputs": {"portal": {"shape": [3, 4, 5], "dtype": "int16", "sha256_values": "ab", "path": "ct.nii"}},
     }
-    assert cells(tables.versions_table(run)) == [("vesselgraph", "1.2"), ("numpy", "2.0"), ("python", "3.11")]
+    assert cells(tables.versions_table(run)) == [("vesselgraph", "1.2"), ("python", "3.11"), ("n_processors", "2")]
     assert cells(tables.inputs_table(run)) == [("portal", "ct.nii", "3, 4, 5", "int16", "ab", "-")]
 
 
-@pytest.mark.parametrize("run", [{}, {"stages": None, "dropped": None, "inputs": None}, {"stages": "x", "dropped": 3}])
+@pytest.mark.parametrize("run", [{}, {"timings": None, "dropped": None, "inputs": None}, {"timings": "x", "dropped": 3}])
 def test_a_record_that_tells_little_gives_empty_tables(run):
     assert tables.timings_table(run).rows == ()
     assert tables.dropped_table(run).rows == ()

@@ -64,8 +64,8 @@ def write_report(  # noqa: PLR0913
     region : Volume, optional
         Bool mask of where vessels were looked for; pictures are cut to its box.
     run : mapping, optional
-        The record of the run, as in ``run.json``; every key may be missing. ``warnings``, ``region``, ``dropped``, ``stages``,
-        ``inputs``, ``libraries``, ``machine`` and ``config`` have a place of their own, all others are listed as they are.
+        The record of the run, as in ``run.json``; every key may be missing. ``warnings``, ``region``, ``dropped``, ``timings``,
+        ``inputs``, ``versions``, ``machine`` and ``config`` have a place of their own, all others are listed as they are.
     scores : mapping, optional
         Comparison with a truth, as :meth:`GraphScores.to_dict` gives it.
     progress : Progress
@@ -260,14 +260,11 @@ def _notes(mesh: Mesh, shown: Mesh) -> list[str]:
     ]
 
 
-_SHOWN = {"program", "version", "started", "machine", "libraries", "config", "inputs", "stages", "seconds", "cpu_seconds"} | {
-    "peak_memory_gb",
-    "warnings",
-    "region",
-    "dropped",
-    "scores",
-    "surface",
-}
+# Keys of the record that have a place of their own on the page.
+_SHOWN = (
+    *("program", "started", "machine", "versions", "config", "inputs", "timings", "cpu_seconds", "peak_memory_gb"),
+    *("warnings", "region", "dropped", "scores", "surface"),
+)
 
 
 def _tables(graph: VesselGraph, run: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[str, tables.Table]:

@@ -184,13 +184,13 @@ def dropped_table(run: Mapping[str, Any]) -> Table:
         Column("Length, mm", "Their total length."),
         Column("Share", "Of the length of all candidate branches, kept and dropped."),
     )
-    entries = _entries(run.get("dropped"))
     whole = _float(_mapping(run.get("candidates")).get("length"))
     rows = []
-    for entry in entries:
+    for reason, facts in _mapping(run.get("dropped")).items():
+        entry = _mapping(facts)
         length = _float(entry.get("length"))
         share = length / whole if whole > 0 else math.nan
-        cells = (str(entry.get("reason", "-")), str(entry.get("n_branches", "-")), number(length), _percent(share))
+        cells = (str(reason), _text(entry.get("n_branches")), number(length), _percent(share))
         rows.append(Row(cells, share=_bar(share)))
     return _table(columns, rows)
 
@@ -269,7 +269,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}" if math.isfinite(float(value)) else "-"
+        return _significant(float(value))
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(item) for item in value)
     return "-" if value is None else str(value)
@@ -284,20 +284,17 @@ def timings_table(run: Mapping[str, Any]) -> Table:
         Column("Peak memory, GB", "Largest memory of the process while the stage ran, 1e9 bytes."),
         Column("Share", "Of the total wall-clock time."),
     )
-    stages = _entries(run.get("stages"))
-    total = _float(run.get("seconds"))
-    rows = []
-    for stage in stages:
-        seconds = _float(stage.get("seconds"))
+    wall, cpu, memory = (_mapping(run.get(key)) for key in ("timings", "cpu_seconds", "peak_memory_gb"))
+    total = _float(wall.get("total"))
+
+    def row(stage: str, memory_key: str) -> Row:
+        seconds = _float(wall.get(stage))
         share = seconds / total if total > 0 else math.nan
-        rows.append(Row((str(stage.get("stage", "-")), *_costs(stage), _percent(share)), share=_bar(share)))
-    if rows:
-        rows.append(Row(("total", *_costs(run), "")))
-    return _table(columns, rows)
+        costs = (number(seconds, 2), number(_float(cpu.get(stage)), 2), number(_float(memory.get(memory_key)), 2))
+        return Row((stage, *costs, _percent(share)), share=-1.0 if stage == "total" else _bar(share))
 
-
-def _costs(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    return tuple(number(_float(record.get(key)), 2) for key in ("seconds", "cpu_seconds", "peak_memory_gb"))  # type: ignore[return-value]
+    rows = [row(stage, stage) for stage in wall if stage != "total"]
+    return _table(columns, [*rows, row("total", "largest")] if rows else [])
 
 
 def inputs_table(run: Mapping[str, Any]) -> Table:
@@ -320,18 +317,19 @@ def inputs_table(run: Mapping[str, Any]) -> Table:
 
 def versions_table(run: Mapping[str, Any]) -> Table:
     """Return the versions of the program and its libraries, and what the run saw of the machine."""
-    program = {str(run.get("program", "vesselgraph")): run.get("version")}
-    values = {**program, **_mapping(run.get("libraries")), **_mapping(run.get("machine"))}
+    values = {**_mapping(run.get("versions")), **_mapping(run.get("machine"))}
     columns = (Column("Software or machine", "", is_number=False), Column("Version or value", "", is_number=False))
     return _table(columns, [Row((name, _text(value))) for name, value in values.items() if value is not None])
 
 
+def _significant(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _entries(value: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
 def _float(value: Any) -> float:
