@@ -217,7 +217,8 @@ def test_merge_combines_columns_by_their_rules() -> None:
         edge_data={
             "mean_heat": np.array([1.0, 0.5]),
             "part": np.array([np.nan, 0.5], np.float32),
-            "min_heat": np.array([0.3, np.nan]),
+            "min_heat": np.array([0.3, 0.2]),
+            "min_known": np.array([0.3, np.nan]),
             "max_heat": np.array([3, 7]),
             "gap_length": np.array([0.5, 0.25]),
             "n_voxels": np.array([3, 4], np.uint8),
@@ -234,7 +235,8 @@ def test_merge_combines_columns_by_their_rules() -> None:
     assert values == {
         "mean_heat": [(1.0 * 1 + 0.5 * 3) / 4],
         "part": [0.5],
-        "min_heat": [np.float64(0.3)],
+        "min_heat": [0.2],
+        "min_known": [0.3],
         "max_heat": [7],
         "gap_length": [0.75],
         "n_voxels": [7],

@@ -52,7 +52,8 @@ def write_csv(graph: VesselGraph, path: Path) -> None:
     table = table_of(graph)
     rows = zip(*([_cell(v) for v in column.tolist()] for column in table.values()), strict=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # With "\r\n" (RFC 4180) cells that hold either character are quoted.
+        writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow(table)
         writer.writerows(rows)
 

@@ -10,14 +10,26 @@ from typing import Any
 import numpy as np
 
 from vesselgraph.errors import FormatError
-from vesselgraph.graph import Column, VesselGraph
+from vesselgraph.graph import Column, IntArray, VesselGraph
 from vesselgraph.io.columns import frame_from, frame_record, take
 from vesselgraph.io.graph_json import refuse_scale
-from vesselgraph.io.vtk_files import array_names, arrays_of, cells_of, int_array, points_of, poly_data, to_vtk, write_vtp
+from vesselgraph.io.vtk_files import (
+    array_names,
+    arrays_of,
+    cells_of,
+    int_array,
+    points_of,
+    poly_data,
+    space_sign,
+    to_vtk,
+    write_vtp,
+)
 from vesselgraph.polyline import tortuosity
+from vesselgraph.space import FloatArray
 
 META = "VesselGraph"
 _VERSION = 1
+_SNAP = 1e-3
 # Names other tools know, for columns the stages agree on.
 _ALIAS = {"tree_id": "TreeId", "score": "Score"}
 _TAKEN = {
@@ -92,12 +104,14 @@ def graph_from_poly(poly: Any, fields: Mapping[str, Column], scale: float) -> Ve
     if not np.array_equal(ids, np.arange(len(ids))):
         raise FormatError("branches that own their points in order", "shared or moved points", "write the file again")
     space, history = frame_from(meta)
+    node_position = _array(fields, "NodePosition", "field").reshape(-1, 3)
+    edge_nodes = np.stack([_array(cell, "StartNode", "cell"), _array(cell, "EndNode", "cell")], axis=1)
     return VesselGraph(
-        node_position=_array(fields, "NodePosition", "field").reshape(-1, 3),
+        node_position=node_position,
         node_radius=_array(fields, "NodeRadius", "field"),
-        edge_nodes=np.stack([_array(cell, "StartNode", "cell"), _array(cell, "EndNode", "cell")], axis=1),
+        edge_nodes=edge_nodes,
         path_offset=offset,
-        path_position=points_of(poly),
+        path_position=_snapped(points_of(poly) * space_sign(fields), offset, node_position, edge_nodes),
         path_radius=_array(point, "Radius", "point"),
         node_data=_columns(fields, meta, "node", "field"),
         edge_data=_columns(cell, meta, "edge", "cell"),
@@ -105,6 +119,17 @@ def graph_from_poly(poly: Any, fields: Mapping[str, Column], scale: float) -> Ve
         space=space,
         history=history,
     )
+
+
+def _snapped(points: FloatArray, offset: IntArray, nodes: FloatArray, edge_nodes: IntArray) -> FloatArray:
+    """Return the path points with their ends on the nodes: a viewer that saved the file again may have used 32 bits."""
+    if len(offset) != len(edge_nodes) + 1 or (edge_nodes.size and (edge_nodes.min() < 0 or edge_nodes.max() >= len(nodes))):
+        return points
+    ends = np.stack([offset[:-1], offset[1:] - 1], axis=1)
+    wanted = nodes[edge_nodes]
+    is_near = np.abs(points[ends] - wanted).max(axis=2, keepdims=True) <= _SNAP
+    points[ends] = np.where(is_near, wanted, points[ends])
+    return points
 
 
 def _array(arrays: Mapping[str, Column], name: str, where: str) -> Column:

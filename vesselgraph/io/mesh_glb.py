@@ -43,6 +43,7 @@ _TREE_COLOURS = np.array(
     ],
     dtype=np.uint8,
 )
+_SCREEN_GAMMA = 2.2
 _LOW, _HIGH = np.array([215.0, 60.0, 50.0]), np.array([50.0, 110.0, 190.0])
 
 
@@ -157,7 +158,9 @@ def _colours(mesh: Mesh) -> NDArray[np.uint8] | None:
         rgb = np.where(np.isnan(score)[:, None], _TREE_COLOURS[0], _LOW + share * (_HIGH - _LOW)).astype(np.uint8)
     else:
         return None
-    return np.concatenate([rgb, np.full((len(rgb), 1), 255, np.uint8)], axis=1)
+    # glTF's vertex colours are linear light, the values above are what a screen shows.
+    linear = np.rint(255.0 * (rgb / 255.0) ** _SCREEN_GAMMA).astype(np.uint8)
+    return np.concatenate([linear, np.full((len(rgb), 1), 255, np.uint8)], axis=1)
 
 
 def read_glb(path: Path) -> Mesh:
