@@ -75,7 +75,7 @@ def estimate_region(
 
     Notes
     -----
-    Deterministic. Needs one pass over the image and about a second per litre of body on the coarse grid. Meant for any
+    Deterministic. Needs one pass over the image and then about 0.2 s of processor time per litre of body. Meant for any
     orientation and voxel size up to about 5 mm; not for a mirrored organ (situs inversus).
 
     Examples
