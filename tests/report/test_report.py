@@ -344,3 +344,9 @@ def test_progress_rises_to_one(tmp_path, quick):
     )
     assert seen[-1][1] == 1.0
     assert all(0 <= fraction <= 1 for _, fraction in seen)
+
+
+def test_text_in_the_data_cannot_end_its_element():
+    text = str(page_module._json({"name": "</script><!--&"}))
+    assert not set(text) & set("<>&")
+    assert json.loads(text) == {"name": "</script><!--&"}
