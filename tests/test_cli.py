@@ -18,7 +18,7 @@ from vesselgraph.cli import main
 from vesselgraph.config import PhantomConfig
 from vesselgraph.results import RESULT_FILES
 
-SMALL = PhantomConfig(shape=(64, 64, 64), spacing=(1.5, 1.5, 1.5), n_tips=5)
+SMALL = PhantomConfig(shape=(56, 56, 56), spacing=(1.8, 1.8, 1.8), n_tips=4)
 LIGHT = ["--set", "region.method=whole", "--set", "heatmap.n_scales=3", "--set", "surface.step=1.0"]
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vesselgraph.io import write_mesh as write_mesh
     from vesselgraph.mesh import Mesh as Mesh
     from vesselgraph.metrics import compare_graphs as compare_graphs
+    from vesselgraph.metrics import skeleton_graph as skeleton_graph
     from vesselgraph.phantom import make_phantom as make_phantom
     from vesselgraph.pipeline import Reconstruction as Reconstruction
     from vesselgraph.pipeline import reconstruct as reconstruct
@@ -79,6 +80,7 @@ _HOME = {
     "region_from_mask": "vesselgraph.region",
     "register_phases": "vesselgraph.registration",
     "resample_like": "vesselgraph.resampling",
+    "skeleton_graph": "vesselgraph.metrics",
     "trace": "vesselgraph.tracing",
     "write_branch_table": "vesselgraph.io",
     "write_dicom_series": "vesselgraph.io",

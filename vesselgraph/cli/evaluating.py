@@ -11,6 +11,8 @@ import typer
 
 import vesselgraph as vg
 
+_IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+
 
 def evaluate(
     predicted: Annotated[Path, typer.Argument(metavar="PRED", help="Graph file (.vtp, .json, .swc, .graphml), world LPS mm.")],
@@ -20,8 +22,11 @@ def evaluate(
 ) -> None:
     """Score a vessel graph against the truth: centerlines, branches, branch points, radii, topology."""
     graph = vg.read_graph(predicted)
+    # A drawn mask has no graph of its own: its centerline is taken without our tracer, so that it does not judge itself.
+    is_mask = truth.name.lower().endswith(_IMAGE_SUFFIXES)
+    known = vg.skeleton_graph(vg.read_mask(truth)) if is_mask else vg.read_graph(truth)
     inside = None if region is None else vg.read_mask(region)
-    scores = vg.compare_graphs(graph, vg.read_graph(truth), region=inside).to_dict()
+    scores = vg.compare_graphs(graph, known, region=inside).to_dict()
     typer.echo(json.dumps(scores, indent=2) if as_json else score_table(scores))
 
 

@@ -31,7 +31,7 @@ SeriesOption = Annotated[
     str | None, typer.Option("--series", help="Number or UID of the series, if a DICOM folder holds several.")
 ]
 
-_SMALL = {"shape": (96, 96, 96)}
+_SMALL = {"shape": (96, 96, 96), "spacing": (1.7, 1.7, 1.7), "n_tips": 20}
 
 
 def reconstruct(
