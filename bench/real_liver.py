@@ -1,0 +1,141 @@
+"""Real portal-phase liver CT with expert vessel masks: ours with and without the liver mask, against ITK objectness + skan.
+
+A case is a folder with ``ct``, ``liver``, ``portalvein`` and ``venoussystem`` (.nii.gz). The truth are the skeletons of the
+expert masks; what counts lies in the liver plus a 5 mm rim. The peer gets the liver mask, and its threshold and smallest
+piece are tuned on this very case: an upper bound for it. We run at default settings.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+import peers
+from harness import Clock, Row
+from scipy import ndimage
+
+from vesselgraph.config import PipelineConfig
+from vesselgraph.graph import VesselGraph
+from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.io import read_image, read_mask
+from vesselgraph.metrics import GraphScores, compare_graphs, skeleton_graph
+from vesselgraph.region import estimate_region, region_from_mask
+from vesselgraph.resampling import isotropic_grid, resample, resample_like
+from vesselgraph.volume import Volume
+
+TREES = ("portalvein", "venoussystem")
+RIM = 5.0
+TOLERANCES = (1.0, 2.0, 3.0)
+THRESHOLDS = (0.1, 0.15, 0.2, 0.26, 0.34, 0.45)
+SIZES = (40, 150, 400)
+
+
+def main() -> None:
+    args = harness.arguments("Centerlines of real liver CT.")
+    folder = harness.data_folder()
+    cases = sorted(path.parent for path in folder.glob("*/liver.nii.gz") if (path.parent / f"{TREES[0]}.nii.gz").exists())
+    if not cases:
+        print(f"skipped: no case with ct, liver, {' and '.join(TREES)} under {folder}; set VESSELGRAPH_DATA")
+    results = {case.name: _run_case(case, args.small) for case in (cases[:1] if args.small else cases)}
+    harness.finish(args, "real_liver", {"cases": results})
+
+
+def _run_case(case: Path, small: bool) -> dict[str, Any]:
+    ct, liver = read_image(case / "ct.nii.gz"), read_mask(case / "liver.nii.gz")
+    masks = {name: read_mask(case / f"{name}.nii.gz") for name in TREES}
+    if small:
+        ct, liver, masks = _middle(ct, liver, masks)
+    inside = _grown(liver, RIM)
+    step = 1.5 if small else None
+    union = liver.with_array(np.logical_or(*(mask.array for mask in masks.values())), "vessels")
+    truths = {"all": skeleton_graph(union, step=step)} | {name: skeleton_graph(mask, step=step) for name, mask in masks.items()}
+    rows, scores = _ours(ct, liver, truths, inside)
+    skipped: dict[str, str] = {}
+    try:
+        peer = _peer(ct, liver, truths["all"], inside, small)
+    except peers.PeerMissingError as error:
+        skipped["ITK objectness + skan"] = str(error)
+        print(f"skipped ITK objectness + skan: {error}")
+    else:
+        best = max(peer, key=lambda entry: entry[0]["F1@3"])
+        rows.append(best[0])
+        scores[best[0]["method"]] = (best[1], best[2])
+    columns = ["method", *(f"{m}@{t:g}" for t in TOLERANCES[1:] for m in ("P", "R", "F1"))]
+    columns += ["nearest F1@3", "bif F1", "b0 err", "b1 err", "CPU s"]
+    harness.print_table(f"{case.name}: inside the liver and {RIM:g} mm around it", rows, columns)
+    detail = [_detail(name, result, graph, truths, inside) for name, (result, graph) in scores.items()]
+    harness.print_table("Recall at 3 mm by calibre (true radius, mm) and by tree", detail)
+    return {"rows": rows, "recall": detail, "skipped": skipped}
+
+
+def _ours(
+    ct: Volume, liver: Volume, truths: dict[str, VesselGraph], inside: Volume
+) -> tuple[list[Row], dict[str, tuple[GraphScores, VesselGraph]]]:
+    config = PipelineConfig()
+    small = harness.phantom_of(0, small=True)
+    harness.warm_up(lambda: harness.our_chain(small.image, small.organ_mask))
+    rows: list[Row] = []
+    scores = {}
+    for name, given in (("vesselgraph, liver mask given", True), ("vesselgraph, no mask", False)):
+        with Clock() as clock:
+            region = region_from_mask(liver, ct, config.region) if given else estimate_region(ct, config.region)
+            heatmap = predict_heatmap(ct, config.heatmap, region=region.mask)
+            graph = harness.our_graph(heatmap, ct, region.mask, config)
+        if not given:
+            print(f"without a mask the region is: {region.kind}; {region.note}", flush=True)
+        result = compare_graphs(graph, truths["all"], tolerances=TOLERANCES, region=inside)
+        rows.append({"method": name, **harness.centerline_row(result), "CPU s": clock.cpu})
+        scores[name] = (result, graph)
+    return rows, scores
+
+
+def _peer(
+    ct: Volume, liver: Volume, truth: VesselGraph, inside: Volume, small: bool
+) -> list[tuple[Row, GraphScores, VesselGraph]]:
+    """Return the peer's result at every setting."""
+    space, shape = isotropic_grid(ct, 1.5 if small else 1.0)
+    image = resample(ct, space, shape)
+    mask = resample(liver, space, shape, interpolation="nearest", fill=0.0)
+    box = ndimage.find_objects(_grown(mask, 15.0).array.astype(np.uint8))[0]
+    first, last = tuple(part.start for part in box), tuple(part.stop for part in box)
+    image, mask = image.crop(first, last), mask.crop(first, last)
+    within = np.asarray(resample_like(inside, image, interpolation="nearest").array, dtype=bool)
+    with Clock() as filtering:
+        response = peers.objectness(harness.filled(image, mask.with_array(within)), step=float(image.space.spacing[0]))
+        response = np.where(within, response, 0.0).astype(np.float32)
+        response /= np.percentile(response[within], 99.5)
+    found = []
+    for threshold, size in list(product(THRESHOLDS, SIZES))[:: 6 if small else 1]:
+        with Clock() as tracing:
+            graph = peers.skan_graph(peers.foreground(response, threshold, size), image.space)
+        result = compare_graphs(graph, truth, tolerances=TOLERANCES, region=inside)
+        row = {"method": f"ITK objectness + skan, tuned on this case ({threshold:g}, {size})", **harness.centerline_row(result)}
+        found.append(({**row, "CPU s": filtering.cpu + tracing.cpu}, result, graph))
+    return found
+
+
+def _detail(name: str, result: GraphScores, graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) -> Row:
+    row: dict[str, Any] = {"method": name, **result.recall_by_calibre[3.0]}
+    for tree in TREES:
+        row[tree] = compare_graphs(graph, truths[tree], tolerances=(3.0,), region=inside).centerline[3.0].recall
+    return row
+
+
+def _grown(mask: Volume, margin: float) -> Volume:
+    """Return a mask with a rim of ``margin`` mm."""
+    return mask.with_array(ndimage.distance_transform_edt(mask.array == 0, sampling=mask.space.spacing) <= margin)
+
+
+def _middle(ct: Volume, liver: Volume, masks: dict[str, Volume]) -> tuple[Volume, Volume, dict[str, Volume]]:
+    """Return the middle of the liver's box, three tenths of it along every axis."""
+    box = ndimage.find_objects((liver.array != 0).astype(np.uint8))[0]
+    first = tuple(int(p.start + (p.stop - p.start) * 0.35) for p in box)
+    last = tuple(int(p.start + (p.stop - p.start) * 0.65) for p in box)
+    return ct.crop(first, last), liver.crop(first, last), {name: mask.crop(first, last) for name, mask in masks.items()}
+
+
+if __name__ == "__main__":
+    main()
