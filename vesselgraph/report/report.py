@@ -142,11 +142,11 @@ def _rim(run: Mapping[str, Any]) -> float:
 
 
 def _centre(graph: VesselGraph, box: FloatArray) -> FloatArray:
-    """Return the point the planes run through: the widest known point of the graph, else the middle of the box."""
+    """Return the point the planes run through: the path point nearest to the vessels' middle, else the middle of the box."""
     if graph.n_points == 0:
         return np.asarray(box.mean(axis=0))
-    radius = np.nan_to_num(graph.path_radius, nan=0.0)
-    return np.clip(graph.path_position[int(radius.argmax())], box[0], box[1])
+    away = np.linalg.norm(graph.path_position - np.median(graph.path_position, axis=0), axis=1)
+    return np.clip(graph.path_position[int(away.argmin())], box[0], box[1])
 
 
 def _axial_slices(
