@@ -244,6 +244,7 @@ def test_json_names_the_place_of_what_is_wrong(rich: VesselGraph, tmp_path: Path
         ("dtype", lambda r: r["branches"]["data"]["tree_id"].update(dtype="O"), "branches.data.tree_id as a list of O"),
         ("node", lambda r: r["branches"]["nodes"].__setitem__(0, [0, 9]), "I3"),
         ("point", lambda r: r["nodes"]["position"].__setitem__(0, [0, 9]), "nodes.position"),
+        ("offset", lambda r: r["branches"]["path_offset"].__setitem__(1, 2.5), "branches.path_offset as whole numbers"),
         ("space", lambda r: r["space"].update(spacing=[0, 1, 1]), "a space and a history"),
     ):
         record = json.loads(whole)
@@ -252,6 +253,14 @@ def test_json_names_the_place_of_what_is_wrong(rich: VesselGraph, tmp_path: Path
         with pytest.raises(FormatError, match=message.replace("(", r"\(")) as caught:
             read_graph(path)
         assert "g.json" in str(caught.value), place
+
+
+def test_count_beyond_the_file_is_refused_before_memory_is_asked_for(rich: VesselGraph, tmp_path: Path) -> None:
+    path = tmp_path / "g.vtp"
+    write_graph(rich, path)
+    path.write_bytes(path.read_bytes().replace(b'NumberOfPoints="11"', b'NumberOfPoints="11999999999999"'))
+    with pytest.raises(FormatError, match=r"counts the file has room for in g\.vtp; got 11999999999999 in \d+ bytes"):
+        read_graph(path)
 
 
 def test_missing_array_in_vtp_is_named(rich: VesselGraph, tmp_path: Path) -> None:

@@ -306,6 +306,8 @@ def test_doors_refuse_suffixes_and_places(ball: Mesh, tmp_path: Path) -> None:
         write_mesh(ball, tmp_path / "m.off")
     with pytest.raises(InputError, match=r"an existing file; got .*none\.stl"):
         read_mesh(tmp_path / "none.stl")
+    with pytest.raises(OutputError, match="face column 'x' of a plain type; got object"):
+        write_mesh(Mesh(ball.points, ball.faces, {}, {"x": np.array([None] * ball.n_faces)}), tmp_path / "m.stl")
     with pytest.raises(OutputError, match="an existing folder"):
         write_mesh(ball, tmp_path / "none" / "m.stl")
     assert list(tmp_path.iterdir()) == []

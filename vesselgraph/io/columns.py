@@ -63,8 +63,11 @@ def numbers_from(values: Any, shape: tuple[int, ...], dtype: type, place: str) -
         The values are not numbers or have another shape; the message names ``place``.
     """
     try:
-        array: NDArray[Any] = np.array(values, dtype=np.float64 if dtype is float else np.int64)
+        array: NDArray[Any] = np.array(values, dtype=np.float64 if dtype is float else None)
         array = array.reshape(shape) if array.size == 0 else array
+        if dtype is int and array.size and array.dtype.kind not in "iu":
+            raise FormatError(f"{place} as whole numbers", f"{array.dtype}", "the file is damaged; write it again")
+        array = array.astype(np.float64 if dtype is float else np.int64)
     except (TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{place} as numbers", str(error), "the file is damaged; write it again") from error
     if array.ndim != len(shape) or any(want not in (-1, have) for want, have in zip(shape, array.shape, strict=True)):
@@ -88,16 +91,19 @@ def take(record: Any, place: str) -> Any:
     return value
 
 
-def check_columns(graph: VesselGraph) -> None:
-    """Refuse columns that no file format holds exactly.
+def check_columns(axes: Mapping[str, Mapping[str, Column]]) -> None:
+    """Refuse columns that no file format holds exactly; ``axes`` holds the columns of each axis by its name.
 
     Raises
     ------
     OutputError
-        A float wider than 64 bits, or text that is not valid Unicode.
+        Values that are neither bool, integer, floating nor text, a float wider than 64 bits, or text that is not valid
+        Unicode.
     """
-    for axis, columns in (("node", graph.node_data), ("edge", graph.edge_data), ("path", graph.path_data)):
+    for axis, columns in axes.items():
         for name, column in columns.items():
+            if column.dtype.kind not in "biufU":
+                raise OutputError(f"{axis} column {name!r} of a plain type", f"{column.dtype}", "convert or drop it")
             if column.dtype.kind == "f" and column.dtype.itemsize > _WIDEST_FLOAT:
                 raise OutputError(f"{axis} column {name!r} of at most 64 bits", f"{column.dtype}", "convert it to float64")
             texts = [name, *column.tolist()] if column.dtype.kind == "U" else [name]

@@ -80,7 +80,7 @@ def read_graphml(path: Path, scale: float) -> VesselGraph:
     """
     try:
         source = nx.read_graphml(path, force_multigraph=True)
-    except (ParseError, nx.NetworkXError, ValueError, KeyError, StopIteration, UnicodeError) as error:
+    except (ParseError, nx.NetworkXError, ValueError, LookupError, StopIteration) as error:
         raise FormatError("a GraphML file", f"{error}", "the file is truncated or no GraphML") from error
     nodes = list(source.nodes(data=True))
     edges = list(source.edges(keys=True, data=True))

@@ -81,7 +81,7 @@ def write_graph(graph: VesselGraph, path: str | Path) -> None:
         raise FormatError(
             f"a graph file name ending in {', '.join(_WRITERS)}", f"{place.name!r}", "choose one of these suffixes"
         )
-    check_columns(graph)
+    check_columns({"node": graph.node_data, "edge": graph.edge_data, "path": graph.path_data})
     with atomic_path(place) as temporary:
         writer(graph, temporary)
 
@@ -123,6 +123,10 @@ def read_graph(path: str | Path, *, scale: float = 1.0) -> VesselGraph:
         raise FormatError(f"{error.expected} in {place.name}", error.got, error.do) from error
     except (GraphInvariantError, GeometryError) as error:
         raise FormatError(f"an intact graph in {place.name}", f"a broken one ({error})", "the file is damaged") from error
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        # Whatever a damaged file makes of our parsing, it is the file's fault.
+        said = f"{type(error).__name__}: {error}"
+        raise FormatError(f"a graph that can be read in {place.name}", said, "the file is damaged") from error
 
 
 def _refuse_missing(place: Path) -> None:
@@ -144,7 +148,7 @@ def write_branch_table(graph: VesselGraph, path: str | Path) -> None:
         The file cannot be written.
     """
     _require_csv(Path(path))
-    check_columns(graph)
+    check_columns({"edge": graph.edge_data})
     with atomic_path(path) as temporary:
         write_csv(graph, temporary)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vesselgraph.errors import FormatError, InputError, RangeError, ShapeError
 from vesselgraph.io.atomic import atomic_path
+from vesselgraph.io.columns import check_columns
 from vesselgraph.io.mesh_glb import read_glb, write_glb
 from vesselgraph.io.mesh_obj import read_obj, write_obj
 from vesselgraph.io.mesh_ply import read_ply, write_ply
@@ -54,7 +55,7 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     FormatError
         An unknown suffix.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or a column fits no file (a float wider than 64 bits, invalid Unicode, objects).
 
     Examples
     --------
@@ -67,6 +68,7 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     """
     place = Path(path)
     writer = _format(place)[1]
+    check_columns({"point": mesh.point_data, "face": mesh.face_data})
     with atomic_path(place) as temporary:
         writer(mesh, temporary)
 
@@ -94,3 +96,7 @@ def read_mesh(path: str | Path) -> Mesh:
         raise FormatError(f"{error.expected} in {place.name}", error.got, error.do) from error
     except (RangeError, ShapeError) as error:
         raise FormatError(f"an intact surface in {place.name}", f"a broken one ({error})", "the file is damaged") from error
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        # Whatever a damaged file makes of our parsing, it is the file's fault.
+        said = f"{type(error).__name__}: {error}"
+        raise FormatError(f"a surface that can be read in {place.name}", said, "the file is damaged") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,10 @@ from vesselgraph.space import FloatArray
 
 SPACE = "SPACE"
 SPACE_LPS = "LPS"
+# Zlib packs at most 1032 bytes into one.
+_MOST_PER_BYTE = 1100
+# The size VTK cuts arrays into unless told otherwise.
+_BLOCK = 1 << 20
 # VTK has no 16-bit float, no bool: the next wider type holds them exactly.
 _CARRIER = {"f2": np.float32, "b1": np.uint8}
 
@@ -194,6 +200,7 @@ def read_poly(path: Path) -> tuple[Any, str]:
             readable = reader.IsFilePolyData()
         else:
             readable = reader.CanReadFile(str(path)) and _has_end(path)
+            _refuse_absurd_counts(path)
         if readable:
             reader.Update()
     if not readable:
@@ -201,7 +208,19 @@ def read_poly(path: Path) -> tuple[Any, str]:
     if messages:
         said = next((m for m in messages if not m.startswith(("ERROR: In", "Warning: In"))), messages[0])
         raise FormatError(f"a whole {path.suffix} file of poly data", said[:300], "the file is truncated or damaged")
-    return reader.GetOutput(), (reader.GetHeader() or "") if legacy else ""
+    poly = reader.GetOutput()
+    _check_cells(poly)
+    return poly, (reader.GetHeader() or "") if legacy else ""
+
+
+def _check_cells(poly: Any) -> None:
+    # VTK's filters trust ids and offsets and may end the process over wrong ones.
+    n_points = poly.GetNumberOfPoints()
+    for kind in ("Verts", "Lines", "Polys", "Strips"):
+        offsets, ids = cells_of(getattr(poly, f"Get{kind}")())
+        rising = offsets[0] == 0 and offsets[-1] == len(ids) and bool((np.diff(offsets) >= 0).all())
+        if not rising or (len(ids) and (ids.min() < 0 or ids.max() >= n_points)):
+            raise FormatError(f"{kind.lower()} of the {n_points} points", "offsets or ids beyond them", "the file is damaged")
 
 
 def _has_end(path: Path) -> bool:
@@ -209,6 +228,38 @@ def _has_end(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         return b"</VTKFile>" in file.read()
+
+
+def _refuse_absurd_counts(path: Path) -> None:
+    # VTK allocates what a count says before it looks at the data, and ends the process if that fails.
+    data = path.read_bytes()
+    head, _, rest = data.partition(b"<AppendedData")
+    counts = [int(digits) for digits in re.findall(rb'NumberOf\w+="\s*(\d+)', head)]
+    if max(counts, default=0) > _MOST_PER_BYTE * len(data):
+        raise FormatError("counts the file has room for", f"{max(counts)} in {len(data)} bytes", "the file is damaged")
+    packed = b'header_type="UInt64"' in head and b"compressor=" in head and rest.lstrip().startswith(b'encoding="base64"')
+    if packed:
+        blocks = rest.partition(b"_")[2]
+        for offset in re.findall(rb'offset="\s*(\d+)', head):
+            _refuse_absurd_blocks(blocks, int(offset))
+
+
+def _refuse_absurd_blocks(data: bytes, place: int) -> None:
+    """Check the block table of one compressed array: how many blocks, their size, the last one's size, packed sizes."""
+    try:
+        n_blocks = int(np.frombuffer(base64.b64decode(data[place : place + 32]), "<u8", 3)[0])
+        # Four characters hold three bytes; the table is padded to whole groups.
+        n_characters = -(-(3 + n_blocks) * 8 // 3) * 4
+        if n_blocks > len(data) or place + n_characters > len(data):
+            raise FormatError("whole block tables", f"{n_blocks} blocks", "the file is damaged")
+        table = np.frombuffer(base64.b64decode(data[place : place + n_characters]), "<u8", 3 + n_blocks)
+    except ValueError as error:
+        raise FormatError("whole block tables", f"{error}", "the file is damaged") from error
+    room = _MOST_PER_BYTE * len(data)
+    if n_blocks and table[1] == 0:
+        raise FormatError("blocks of some size", "0 bytes", "the file is damaged")
+    if int(table[1]) > max(room, _BLOCK) or table[2] > table[1] or table[3:].astype(float).sum() > len(data):
+        raise FormatError("blocks the file has room for", f"{table[:6].tolist()}", "the file is damaged")
 
 
 def _read_all(reader: Any) -> None:
