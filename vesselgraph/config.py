@@ -86,7 +86,7 @@ class RegistrationConfig(StageConfig):
     bspline_spacing: float = Field(50.0, gt=5, le=200, description="distance of the B-spline control points, mm")
     max_deformation: float = Field(20.0, ge=0, le=100, description="largest B-spline displacement, mm; 0: rigid only")
     min_gain_fraction: float = Field(
-        0.02, ge=0, le=1, description="a step is kept if it raises the mutual information by at least this share"
+        0.04, ge=0, le=1, description="a step is kept if it raises the mutual information by at least this share"
     )
     sampling_fraction: float = Field(0.5, gt=0, le=1, description="share of the voxels the metric looks at")
     seed: int = Field(0, ge=0, description="seed of the metric's sampling")

@@ -34,8 +34,7 @@ _BODY_ABOVE_HU = -300.0
 _AIR_BELOW_HU = -500.0
 _N_BINS = 32
 _MIN_JACOBIAN = 0.2
-_MIN_COVERED_FRACTION = 0.2
-_WARN_COVERED_FRACTION = 0.8
+_MIN_COVERED_FRACTION, _WARN_COVERED_FRACTION = 0.2, 0.8
 _RIM = 3
 _FIELD_STEP = 6.0
 # With control points 50 mm apart every second coarse voxel says the same, eight times as fast.
@@ -181,6 +180,7 @@ def match_phase(
     if config.max_deformation > 0:
         deformed = _deformable(fixed, moving, best, config)
         smallest = _smallest_jacobian(deformed, fixed)
+        # Where space would fold, the rigid match stands.
         if smallest >= _MIN_JACOBIAN:
             best, fit = _better(best, fit, deformed, fixed, moving, config)
             jacobian = smallest if best is deformed else 1.0
@@ -232,7 +232,7 @@ def _method(fixed: _Working, config: RegistrationConfig) -> sitk.ImageRegistrati
 
 def _rigid(fixed: _Working, moving: _Working, config: RegistrationConfig) -> sitk.Transform:
     start = sitk.Euler3DTransform()
-    start.SetCenter(_centre(fixed))
+    start.SetCenter(fixed.body.space.to_world(np.argwhere(fixed.body.array).mean(axis=0)).tolist())
     start.SetTranslation(_best_shift(fixed, moving, config))
     method = _method(fixed, config)
     method.SetInitialTransform(start, inPlace=True)
@@ -296,19 +296,12 @@ def _executed(method: sitk.ImageRegistrationMethod, fixed: _Working, moving: _Wo
         raise RegistrationError("phases that can be compared", reason, "check that both show the same region") from error
 
 
-def _centre(fixed: _Working) -> list[float]:
-    index = np.argwhere(fixed.body.array).mean(axis=0)
-    return [float(v) for v in fixed.body.space.to_world(index)]
-
-
 def _better(
     old: sitk.Transform, old_fit: Fit, new: sitk.Transform, fixed: _Working, moving: _Working, config: RegistrationConfig
 ) -> tuple[sitk.Transform, Fit]:
     new_fit = _fit(fixed, moving, new)
-    gain = new_fit.mutual_information - old_fit.mutual_information
-    if gain > config.min_gain_fraction * abs(old_fit.mutual_information):
-        return new, new_fit
-    return old, old_fit
+    needed = (1.0 + config.min_gain_fraction) * old_fit.mutual_information
+    return (new, new_fit) if new_fit.mutual_information > needed else (old, old_fit)
 
 
 def _fit(fixed: _Working, moving: _Working, transform: sitk.Transform) -> Fit:
@@ -374,19 +367,16 @@ def _displacement(transform: sitk.Transform, fixed: _Working) -> FloatArray:
 
 
 def _quality(match: Match) -> dict[str, float]:
-    before, after = match.before, match.after
-    return {
-        "mutual_information_before": before.mutual_information,
-        "mutual_information_after": after.mutual_information,
-        "body_dice_before": before.dice,
-        "body_dice_after": after.dice,
-        "correlation_before": before.correlation,
-        "correlation_after": after.correlation,
-        "covered_fraction": after.covered_fraction,
+    figures = {"mutual_information": "mutual_information", "body_dice": "dice", "correlation": "correlation"}
+    before = {f"{name}_before": float(getattr(match.before, source)) for name, source in figures.items()}
+    after = {f"{name}_after": float(getattr(match.after, source)) for name, source in figures.items()}
+    motion = {
+        "covered_fraction": match.after.covered_fraction,
         "max_displacement": float(match.displacement.max()),
         "mean_displacement": float(match.displacement.mean()),
         "min_jacobian": match.min_jacobian,
     }
+    return {**before, **after, **motion}
 
 
 def _remarks(name: str, fit: Fit, config: RegistrationConfig) -> list[str]:
@@ -403,10 +393,8 @@ def _remarks(name: str, fit: Fit, config: RegistrationConfig) -> list[str]:
 def _move(phase: Volume, reference: Volume, transform: sitk.Transform | None) -> Volume:
     if transform is None and phase.is_on_grid_of(reference):
         return phase
-    if transform is None:
-        transform = sitk.Transform(3, sitk.sitkIdentity)
-    else:
-        # The deformation is smooth over centimetres: a field sampled at a few mm is as good and far faster.
-        transform = sitk.DisplacementFieldTransform(_field(transform, reference, _FIELD_STEP))
+    # The deformation is smooth over centimetres: a field sampled at a few mm is as good and far faster.
+    field = sitk.DisplacementFieldTransform(_field(transform, reference, _FIELD_STEP)) if transform is not None else None
+    transform = field or sitk.Transform(3, sitk.sitkIdentity)
     array = _moved(phase, reference, transform, sitk.sitkLinear, float(phase.array.min()))
     return Volume(array.astype(phase.array.dtype, copy=False), reference.space, phase.name)

@@ -216,12 +216,15 @@ def test_what_is_no_scan_is_passed_over_and_said(tmp_path: Path) -> None:
         changed = copy.deepcopy(extra)
         setattr(changed, key, value)
         changed.save_as(folder / name)
+    alone = copy.deepcopy(extra)
+    alone.SeriesInstanceUID = "1.2.3"
+    alone.save_as(folder / "alone")
     del extra.ImagePositionPatient
     extra.save_as(folder / "placeless")
     assert np.array_equal(read_image(folder).array, volume().array)
     (info,) = list_series(folder)
     said = "; ".join(info.notes)
-    for reason in ("not DICOM", "localizer", "not a scan (SR)", "color image", "image without position"):
+    for reason in ("not DICOM", "localizer", "not a scan (SR)", "color image", "image without position", "series of a single"):
         assert f"passed over: 1 x {reason}" in said
 
 

@@ -117,8 +117,11 @@ def _find(place: Path) -> list[_Series]:
     for plane in _without_copies(found.slices):
         groups[_key(plane)].append(plane)
     parts = [part for group in groups.values() for part in _split(group)]
-    parts = _without_singles(parts)
-    return _numbered([_describe(part, label, found.skipped) for part, label in parts])
+    several = [part for part in parts if len(part[0]) > 1]
+    skipped = dict(found.skipped)
+    if several and len(several) < len(parts):
+        skipped["series of a single image"] = len(parts) - len(several)
+    return _numbered([_describe(part, label, skipped) for part, label in several or parts])
 
 
 def _nothing(place: Path, found: Scan) -> InputError:
@@ -148,11 +151,6 @@ def _without_copies(slices: Iterable[Slice]) -> list[Slice]:
         seen.add(identity)
         kept.append(plane)
     return kept
-
-
-def _without_singles(parts: list[tuple[list[Slice], str]]) -> list[tuple[list[Slice], str]]:
-    several = [part for part in parts if len(part[0]) > 1]
-    return several or parts
 
 
 def _split(group: list[Slice]) -> list[tuple[list[Slice], str]]:
