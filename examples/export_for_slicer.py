@@ -38,7 +38,9 @@ if __name__ == "__main__":
     else:
         angle = np.deg2rad(20)
         oblique = ((0.0, -np.sin(angle), np.cos(angle)), (0.0, np.cos(angle), np.sin(angle)), (1.0, 0.0, 0.0))
-        phantom = vg.make_phantom(PhantomConfig(shape=(80, 80, 80), n_tips=8, direction=oblique))
+        phantom = vg.make_phantom(
+            PhantomConfig(shape=(80, 80, 80), n_tips=8, direction=oblique, portal_contrast=180, hepatic_contrast=180)
+        )
         with tempfile.TemporaryDirectory() as scratch:
             contrast = main(phantom.image, Path(scratch))
         assert contrast > 30  # HU: on a vessel, not beside it

@@ -31,7 +31,9 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]), Path(sys.argv[2]))
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            phantom = vg.make_phantom(PhantomConfig(shape=(80, 80, 80), spacing=(1.5, 1.5, 1.5), n_tips=8))
+            phantom = vg.make_phantom(
+                PhantomConfig(shape=(72, 72, 72), spacing=(1.4, 1.4, 1.4), n_tips=6, portal_contrast=180, hepatic_contrast=180)
+            )
             vg.write_dicom_series(phantom.image, Path(scratch) / "dicom")
             result = main(Path(scratch) / "dicom", Path(scratch) / "out")
             scores = vg.compare_graphs(result.graph, phantom.graph).to_dict()

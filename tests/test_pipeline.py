@@ -11,12 +11,13 @@ from vesselgraph.errors import BudgetError, RangeError, SpaceMismatchError
 from vesselgraph.pipeline import describe_graph, dropped_branches, reconstruct
 from vesselgraph.space import Space
 
-FAST = PipelineConfig.build({"region": {"method": "whole"}, "surface": {"step": 1.0}})
+FAST = PipelineConfig.build({"region": {"method": "whole", "margin": 0.0}, "surface": {"step": 1.0}})
+STRONG = {"portal_contrast": 180.0, "hepatic_contrast": 170.0, "noise": 8.0}
 
 
 @pytest.fixture(scope="module")
 def phantom():
-    return vg.make_phantom(PhantomConfig(shape=(72, 72, 72), spacing=(1.4, 1.4, 1.4), n_tips=6, noise=8.0))
+    return vg.make_phantom(PhantomConfig(shape=(72, 72, 72), spacing=(1.4, 1.4, 1.4), n_tips=6, **STRONG))
 
 
 @pytest.fixture(scope="module")

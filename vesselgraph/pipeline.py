@@ -150,8 +150,10 @@ def _run_stages(
     with log.stage("trace"):
         overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, progress=progress)
     with log.stage("prune"):
-        judged = judge(overcomplete, config.prune, progress=progress)
-        graph = prune(judged, config.prune, progress=progress)
+        judged = graph = overcomplete
+        if overcomplete.n_edges:
+            judged = judge(overcomplete, config.prune, progress=progress)
+            graph = prune(judged, config.prune, progress=progress)
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):
@@ -292,6 +294,8 @@ def describe_graph(graph: VesselGraph) -> dict[str, int | float]:
 
 def dropped_branches(judged: VesselGraph) -> dict[str, dict[str, int | float]]:
     """Return why candidate branches were cut: reason to number of branches and their length in mm, the longest first."""
+    if judged.n_edges == 0:
+        return {}
     cut = ~judged.edge_data["keep"].astype(bool)
     reasons, length = judged.edge_data["reason"], judged.edge_length
     rows = {str(reason): cut & (reasons == reason) for reason in np.unique(reasons[cut])}
