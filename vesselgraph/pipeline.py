@@ -45,7 +45,7 @@ class Reconstruction:
     mesh : Mesh
         Closed surface of ``graph``, world LPS mm.
     run : mapping
-        The record, ready for JSON; its keys are described in ``docs/data-model.md``.
+        The record, ready for JSON; its keys are described in ``docs/results.md``.
     """
 
     phases: PhaseSet
@@ -146,9 +146,9 @@ def _run_stages(
     _warn_about_region(region, mask, reference, log)
     with log.stage("heatmap"):
         if heatmap is None:
-            heatmap = predict_heatmap(image, config.heatmap, region=region.mask, progress=progress)
+            heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ, progress=progress)
     with log.stage("trace"):
-        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, progress=progress)
+        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, organ=region.organ, progress=progress)
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:
