@@ -70,15 +70,9 @@ class Fit:
 class Match:
     """The motion between two phases, and what it is worth.
 
-    Parameters
-    ----------
-    transform : SimpleITK transform
-        From world positions in the reference to where the same tissue lies in the phase; None if nothing moved.
-    before, after : Fit
-    displacement : (n,) mm
-        Its length at the coarse voxels of the body.
-    min_jacobian : float
-        Smallest local change of volume; 1 without deformation.
+    ``transform`` leads from world positions in the reference to where the same tissue lies in the phase; None if nothing
+    moved. ``displacement`` (n,) mm is its length at the coarse voxels of the body, ``min_jacobian`` the smallest local change
+    of volume, 1 without deformation.
     """
 
     transform: sitk.Transform | None
@@ -161,7 +155,13 @@ def match_phase(
     name: str = "",
     progress: Progress = silent,
 ) -> Match:
-    """Return the motion from a reference phase to another phase; :func:`register_phases` says how and what it refuses."""
+    """Return the motion from a reference phase to another phase; :func:`register_phases` says how.
+
+    Raises
+    ------
+    RegistrationError
+        As there.
+    """
     step = f"register {name or phase.name or 'phase'}"
     progress(step, 0.0)
     fixed, moving = _prepare(reference, config), _prepare(phase, config)

@@ -46,7 +46,15 @@ def from_sitk(image: sitk.Image, name: str = "") -> Volume:
 
 
 def space_of_sitk(image: sitk.Image) -> Space:
-    """Return the grid of a scalar 3-D SimpleITK image; raises as :func:`from_sitk`."""
+    """Return the grid of a scalar 3-D SimpleITK image.
+
+    Raises
+    ------
+    ShapeError
+        The image is not 3-D and scalar.
+    GeometryError
+        Its grid is impossible.
+    """
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         got = f"{image.GetDimension()} axes, {image.GetNumberOfComponentsPerPixel()} channels"
         raise ShapeError("a scalar 3-D image", got, "pick one 3-D channel")
