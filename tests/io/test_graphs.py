@@ -73,7 +73,7 @@ def rich() -> VesselGraph:
             "keep": np.array([True, False, True, True]),
             "reason": np.array(["", 'short, "thin"', "肝", "x"]),
         },
-        path_data={"heat": np.arange(11, dtype=np.float32) / 10},
+        path_data={"heat": np.arange(11, dtype=np.float32) / 10, "a.b": np.arange(11)},
         space=Space.axial((2.0, 1.0, 1.0)),
         history=(Step("trace", "0123456789ab", "0.1.0"),),
     )

@@ -140,7 +140,8 @@ def _joined(rows: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
 def _flat(pieces: Iterable[Any], name: str) -> list[Any]:
     values: list[Any] = []
     for piece in pieces:
-        values.extend(_list(take(piece, name), name))
+        # A column name may hold dots, which `take` would follow.
+        values.extend(_list(piece.get(name) if isinstance(piece, dict) else None, name))
     return values
 
 
