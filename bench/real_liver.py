@@ -49,7 +49,7 @@ def _run_case(case: Path, small: bool) -> dict[str, Any]:
     if small:
         ct, liver, masks = _middle(ct, liver, masks)
     inside = _grown(liver, RIM)
-    step = 1.5 if small else None
+    step = 1.5 if small else 1.0
     union = liver.with_array(np.logical_or(*(mask.array for mask in masks.values())), "vessels")
     truths = {"all": skeleton_graph(union, step=step)} | {name: skeleton_graph(mask, step=step) for name, mask in masks.items()}
     rows, scores = _ours(ct, liver, truths, inside)
@@ -82,7 +82,7 @@ def _ours(
     for name, given in (("vesselgraph, liver mask given", True), ("vesselgraph, no mask", False)):
         with Clock() as clock:
             region = region_from_mask(liver, ct, config.region) if given else estimate_region(ct, config.region)
-            heatmap = predict_heatmap(ct, config.heatmap, region=region.mask)
+            heatmap = predict_heatmap(ct, config.heatmap, region=region.mask, organ=region.organ)
             graph = harness.our_graph(heatmap, ct, region.mask, config)
         if not given:
             print(f"without a mask the region is: {region.kind}; {region.note}", flush=True)

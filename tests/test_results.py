@@ -21,7 +21,8 @@ def reconstruction(empty=False):
     line = VesselGraph.from_paths([[[2, 8, 8], [8, 8, 8], [14, 8, 8]]], radii=[[2.0, 1.5, 1.0]])
     tetra = Mesh([[2, 2, 2], [9, 2, 2], [2, 9, 2], [2, 2, 9]], [[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
     graph, mesh = (VesselGraph.empty(), Mesh.empty()) if empty else (line, tetra)
-    region = Region(image.with_array(np.ones(image.shape, bool)), "whole", 1.0, "Everything.")
+    whole = image.with_array(np.ones(image.shape, bool))
+    region = Region(whole, whole, "whole", 1.0, "Everything.")
     run = {"program": "vesselgraph", "warnings": []}
     return Reconstruction(PhaseSet({"image": image}), region, Heatmap(heat), graph, graph, mesh, run)
 

@@ -118,6 +118,7 @@ class HeatmapConfig(StageConfig):
     half_answer: float = Field(9.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
     clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
     clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")
+    rim_weight: float = Field(0.5, ge=0, le=1, description="how much an answer in the rim around the organ counts")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
 
 

@@ -148,7 +148,7 @@ def _run_stages(
         if heatmap is None:
             heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ, progress=progress)
     with log.stage("trace"):
-        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, organ=region.organ, progress=progress)
+        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, progress=progress)
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:

@@ -114,10 +114,10 @@ def test_voxels_that_are_not_finite_are_left_out_of_the_mean(image):
 
 def test_region_refuses_what_is_no_region(image):
     with pytest.raises(ShapeError, match="a bool region mask"):
-        Region(image, "whole", 1.0, "")
+        Region(image, image, "whole", 1.0, "")
     with pytest.raises(RangeError, match="at least one voxel"):
-        Region(image.with_array(np.zeros(image.shape, dtype=bool)), "whole", 1.0, "")
+        Region(image.with_array(np.zeros(image.shape, dtype=bool)), cube(image), "whole", 1.0, "")
     with pytest.raises(RangeError, match=r"confidence in \[0, 1\]"):
-        Region(cube(image), "given", 1.2, "")
+        Region(cube(image), cube(image), "given", 1.2, "")
     with pytest.raises(TypeError, match="item assignment"):
-        Region(cube(image), "given", 1.0, "", {"a": 1}).measurements["a"] = 2.0
+        Region(cube(image), cube(image), "given", 1.0, "", {"a": 1}).measurements["a"] = 2.0

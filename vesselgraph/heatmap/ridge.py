@@ -9,6 +9,7 @@ from scipy import ndimage
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import InputError
 from vesselgraph.heatmap.kernels import Float32, ridge_volume, smooth
+from vesselgraph.heatmap.oriented import best_along_lines
 from vesselgraph.progress import Progress
 
 BoolArray = NDArray[np.bool_]
@@ -19,22 +20,34 @@ _FILL_SIGMA_VOX = 3.0
 _MIN_SPREAD = 1e-3
 _MIN_SAMPLES = 50
 
+# Below this scale answers are averaged along lines; wider vessels stand out of the noise without.
+_FINE_SIGMA_VOX = 2.3
+_LINE_SIGMA_VOX = 1.0
+_LINE_SIGMA_PER_SIGMA = 0.75
+_WORTH_A_LINE = 2.0
+_N_SAMPLED = 20_000
+_BRIGHTEST = 0.999
+
 
 def ridge_heat(
-    image: Float32, inside: BoolArray, voxel: float, config: HeatmapConfig, progress: Progress
+    image: Float32, inside: BoolArray, core: BoolArray, voxel: float, config: HeatmapConfig, progress: Progress
 ) -> tuple[Float32, Float32]:
     """Return heat in [0, 1] and the radius estimate in mm on one isotropic grid.
 
     At each scale the strength of the Hessian ridge is divided by its median over the region, which noise and texture set
     because vessels fill little of it. So heat means the same at every scale and dose: ``z^2 / (z^2 + half^2)`` of the
-    strongest relative answer ``z``, with ``half`` the answer that counts as half a vessel.
+    strongest relative answer ``z``, with ``half`` the answer that counts as half a vessel. Where a vessel is thin and noise
+    matters most, the Hessian is averaged along lines first (:mod:`vesselgraph.heatmap.oriented`), at the voxels whose plain
+    answer makes that worth while.
 
     Parameters
     ----------
     image : (planes, rows, columns) float32
-        Bright vessels.
+        Bright or dark vessels, see ``config.polarity``.
     inside : same shape, bool
         Where vessels are looked for; values outside are not used.
+    core : same shape, bool
+        The organ itself; answers in ``inside`` but not in ``core`` count less.
     voxel : mm
         Size of a voxel.
     config : HeatmapConfig
@@ -46,46 +59,71 @@ def ridge_heat(
     ----------
     Lindeberg, "Edge detection and ridge detection with automatic scale selection", IJCV 30 (1998), for gamma-normalised
     scales; Sato et al., "Three-dimensional multi-scale line filter", Medical Image Analysis 2 (1998), for the eigenvalue
-    combination. The normalisation by the image's own median answer is ours.
+    combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
-    values = flatten_outside(image, inside, config)
-    best = np.zeros(image.shape, np.float32)
-    radius = np.zeros(image.shape, np.float32)
-    answer = np.zeros(image.shape, np.float32)
+    values = flatten_outside(image, inside, core, config)
     radii = np.geomspace(max(config.min_radius, 0.7 * voxel), max(config.max_radius, config.min_radius, voxel), config.n_scales)
+    sigmas = radii / _RADIUS_PER_SIGMA / voxel
+    best, radius = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
+    hint, answer = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
+    fine: list[Float32] = []
     smoothed, sigma_before = values, 0.0
-    for i, tube_radius in enumerate(radii):
-        progress("ridge filter", i / len(radii))
-        sigma = tube_radius / _RADIUS_PER_SIGMA / voxel
+    for i, sigma in enumerate(sigmas):
+        progress("ridge filter", 0.5 * i / len(sigmas))
         smoothed = smooth(smoothed, float(np.sqrt(sigma**2 - sigma_before**2)))
         sigma_before = sigma
         ridge_volume(smoothed, np.float32(sigma**2), answer)
-        usual = usual_answer(answer, inside)
-        if usual > 0:
-            keep_best(best, radius, answer, np.float32(1.0 / usual), np.float32(tube_radius))
-    progress("ridge filter", 1.0)
-    best *= inside
+        answer *= _one_over(usual_answer(answer[core]))
+        if sigma < _FINE_SIGMA_VOX:
+            fine.append(smoothed)
+            np.maximum(hint, answer, out=hint)
+        else:
+            _keep_best(best, radius, answer, radii[i])
+    worth = np.argwhere((hint >= _WORTH_A_LINE) & inside)
+    sampled = np.argwhere(core)[:: max(1, int(core.sum()) // _N_SAMPLED)]
+    for i, smoothed in enumerate(fine):
+        progress("ridge filter along lines", 0.5 + 0.5 * i / len(fine))
+        line_sigma = _LINE_SIGMA_VOX + _LINE_SIGMA_PER_SIGMA * sigmas[i]
+        usual = usual_answer(best_along_lines(smoothed, sampled, sigmas[i], line_sigma))
+        answer[:] = 0.0
+        answer[tuple(worth.T)] = best_along_lines(smoothed, worth, sigmas[i], line_sigma) * _one_over(usual)
+        _keep_best(best, radius, answer, radii[i])
+    progress("ridge filter along lines", 1.0)
+    best *= np.where(core, np.float32(1.0), np.float32(config.rim_weight))
+    best *= inside & ~_too_bright(image, inside, core, config)
     radius *= best > 0
     squared = best * best
     return squared / (squared + np.float32(config.half_answer**2)), radius
 
 
-def keep_best(best: Float32, radius: Float32, answer: Float32, scale: np.float32, tube_radius: np.float32) -> None:
-    """Replace ``best`` and ``radius`` where ``scale * answer`` is larger, in place."""
-    answer *= scale
-    better = answer > best
-    np.copyto(best, answer, where=better)
-    radius[better] = tube_radius
+def _too_bright(image: Float32, inside: BoolArray, core: BoolArray, config: HeatmapConfig) -> BoolArray:
+    """Return the voxels of the rim that outshine the brightest vessels of the organ, and those next to them (bone, kidney)."""
+    values = smooth(image if config.polarity == "bright" else -image, 1.0)
+    if not core.any() or (core | ~inside).all():
+        return np.zeros(image.shape, np.bool_)
+    tissue = values[core]
+    limit = np.quantile(tissue, _BRIGHTEST) + 0.2 * (np.quantile(tissue, _BRIGHTEST) - np.median(tissue))
+    bright = inside & ~core & (values > limit)
+    return np.asarray(ndimage.binary_dilation(bright, iterations=2) & ~core)
 
 
-def usual_answer(answer: Float32, inside: BoolArray) -> float:
-    """Return the median positive answer inside the region; 0 if there is hardly any."""
-    positive = answer[inside]
-    positive = positive[positive > 0]
+def _keep_best(best: Float32, radius: Float32, answer: Float32, tube_radius: float) -> None:
+    """Take ``answer`` and its radius where it is larger, in place."""
+    radius[answer > best] = tube_radius
+    np.maximum(best, answer, out=best)
+
+
+def usual_answer(answers: Float32) -> float:
+    """Return the median positive answer; 0 if there are hardly any."""
+    positive = answers[answers > 0]
     return float(np.median(positive)) if len(positive) >= _MIN_SAMPLES else 0.0
 
 
-def flatten_outside(image: Float32, inside: BoolArray, config: HeatmapConfig) -> Float32:
+def _one_over(usual: float) -> np.float32:
+    return np.float32(1.0 / usual if usual > 0 else 0.0)
+
+
+def flatten_outside(image: Float32, inside: BoolArray, core: BoolArray, config: HeatmapConfig) -> Float32:
     """Return the image with vessels bright, the range clipped to tissue and vessels, and the outside filled from inside.
 
     Clipping just below the tissue keeps dark gaps (fat, fissures, lesions) from making ridges of what lies between them;
@@ -97,7 +135,7 @@ def flatten_outside(image: Float32, inside: BoolArray, config: HeatmapConfig) ->
         The region holds no finite contrast.
     """
     values = image if config.polarity == "bright" else -image
-    region = values[inside]
+    region = values[core & inside]
     centre = float(np.median(region))
     spread = 1.4826 * float(np.median(np.abs(region - centre)))
     if spread < _MIN_SPREAD * max(1.0, float(np.ptp(region))):

@@ -19,6 +19,7 @@ def predict_heatmap(
     config: HeatmapConfig | None = None,
     *,
     region: Volume | None = None,
+    organ: Volume | None = None,
     progress: Progress = silent,
 ) -> Heatmap:
     """Return the centerline heatmap of an image, without a network.
@@ -33,6 +34,9 @@ def predict_heatmap(
         Grid step, radii, polarity.
     region : Volume, optional
         bool on the image grid: where vessels are looked for; the whole image if left out.
+    organ : Volume, optional
+        bool on the image grid: the organ without the rim of the region. Answers outside of it count ``config.rim_weight``,
+        so that only what clearly goes on outside is followed, and values brighter than in the organ are no vessels there.
     progress : Progress
         Called with the step and its done fraction.
 
@@ -60,22 +64,26 @@ def predict_heatmap(
     phases = list(image.values()) if isinstance(image, PhaseSet) else [image]
     if region is not None:
         require_same_grid(region, phases[0], "the region")
+        if organ is not None:
+            require_same_grid(organ, phases[0], "the organ")
         box = _box_with_margin(region, config.max_radius)
         phases = [phase.crop(*box) for phase in phases]
         region = region.crop(*box)
+        organ = region if organ is None else organ.crop(*box)
     step = max(config.step, float(phases[0].space.spacing.min()))
     space, shape = isotropic_grid(phases[0], step)
     if min(shape) < _MIN_SIDE:
         raise ShapeError(
             f"at least {_MIN_SIDE} voxels of {step:g} mm along each axis", f"{shape}", "use a larger image or a smaller step"
         )
-    inside = np.ones(shape, np.bool_)
-    if region is not None:
+    inside = core = np.ones(shape, np.bool_)
+    if region is not None and organ is not None:
         inside = resample(region, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
+        core = resample(organ, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
     heat, radius = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for phase in phases:
         values = np.ascontiguousarray(resample(phase, space, shape).array, dtype=np.float32)
-        phase_heat, phase_radius = ridge_heat(values, inside, step, config, progress)
+        phase_heat, phase_radius = ridge_heat(values, inside, core, step, config, progress)
         np.copyto(radius, phase_radius, where=phase_heat > heat)
         np.maximum(heat, phase_heat, out=heat)
     return Heatmap(Volume(heat, space, "heat"), Volume(radius, space, "radius"), "ridge")

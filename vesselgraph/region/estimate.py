@@ -153,7 +153,14 @@ def _liver(finding: _Finding, config: RegionConfig) -> Region:
     if finding.complaint:
         note += f" Taken as asked for, though {finding.complaint}."
     confidence = min(check.score for check in finding.checks)
-    return Region(image.with_array(mask, "estimated liver"), "liver", confidence, note, measurements)
+    return Region(
+        image.with_array(mask, "estimated liver"),
+        image.with_array(organ, "estimated liver"),
+        "liver",
+        confidence,
+        note,
+        measurements,
+    )
 
 
 def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margin: float) -> tuple[BoolGrid, BoolGrid]:
@@ -177,4 +184,5 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
 
 def _whole(image: Volume, note: str) -> Region:
     everything = np.ones(image.shape, dtype=bool)
-    return Region(image.with_array(everything, "whole field of view"), "whole", 1.0, note, describe(image, everything))
+    whole = image.with_array(everything, "whole field of view")
+    return Region(whole, whole, "whole", 1.0, note, describe(image, everything))

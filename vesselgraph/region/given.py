@@ -65,7 +65,7 @@ def region_from_mask(mask: Volume, image: Volume, config: RegionConfig = RegionC
         note += f" {1.0 - share:.1%} of the mask's volume lies outside the image and was left out."
     if not binary.is_on_grid_of(image):
         note += " The mask came on another grid and was moved onto the image's."
-    return Region(add_margin(organ, config.margin), "given", share, note, measurements)
+    return Region(add_margin(organ, config.margin), organ, "given", share, note, measurements)
 
 
 def _as_bool(mask: Volume) -> Volume:

@@ -19,6 +19,8 @@ class Region:
     ----------
     mask : Volume
         Bool on the image grid, the rim of ``RegionConfig.margin`` included.
+    organ : Volume
+        Bool on the same grid, without the rim; the same as ``mask`` for the whole field of view.
     kind : {"liver", "given", "whole"}
         Estimated liver, a mask that was passed in, or the whole field of view.
     confidence : float
@@ -39,6 +41,7 @@ class Region:
     """
 
     mask: Volume
+    organ: Volume
     kind: Literal["liver", "given", "whole"]
     confidence: float
     note: str
