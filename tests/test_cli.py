@@ -129,8 +129,8 @@ def test_small_demo_scores_itself(tmp_path):
     assert "against the known truth" in done.stdout
     assert str(tmp_path / "demo/report.html") in done.stdout
     scores = json.loads((tmp_path / "demo/run.json").read_text())["scores"]
-    assert scores["centerline"]["2"]["precision"] > 0.5
-    assert len(list((tmp_path / "demo/ct-dicom").iterdir())) == 96
+    assert scores["centerline"]["2"]["f1"] > 0.5
+    assert len(list((tmp_path / "demo/ct-dicom").iterdir())) == 112
 
 
 def test_phantom_is_repeatable_by_its_seed(tmp_path, cli):

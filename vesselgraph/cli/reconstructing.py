@@ -31,7 +31,7 @@ SeriesOption = Annotated[
     str | None, typer.Option("--series", help="Number or UID of the series, if a DICOM folder holds several.")
 ]
 
-_SMALL = {"shape": (96, 96, 96), "spacing": (1.7, 1.7, 1.7), "n_tips": 20}
+_SMALL = {"shape": (112, 112, 112), "spacing": (1.4, 1.4, 1.4), "n_tips": 20, "tip_radius": 1.2, "noise": 12.0}
 
 
 def reconstruct(
