@@ -1,5 +1,7 @@
 """Candidate bridges: which gaps are crossed, and by which path."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -144,7 +146,7 @@ def test_the_path_is_the_cheapest_one_to_any_target(seed):
     path = result.path if len(result.tip) and voxels[result.tip[0]].tolist() == list(tip) else result.path[::-1]
     if len(path):
         places = number[tuple(path.T)]
-        walked = sum(costs[a, b] for a, b in zip(places[:-1], places[1:], strict=True))
+        walked = sum(costs[a, b] for a, b in pairwise(places))
         assert walked == pytest.approx(best, rel=1e-5)
         assert walked == pytest.approx(cost[places[-1]], rel=1e-5)
     else:

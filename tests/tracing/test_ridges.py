@@ -35,7 +35,7 @@ def test_the_ridge_of_a_paraboloid_is_found_exactly(point, direction):
 
 
 def test_unequal_curvatures_do_not_move_the_ridge():
-    z, y, x = np.moveaxis(GRID - [4.3, 3.6, 0.0], -1, 0)
+    z, y, _ = np.moveaxis(GRID - [4.3, 3.6, 0.0], -1, 0)
     expected = np.hypot(z, y)[tuple(INNER.T)]
     np.testing.assert_allclose(distances(100.0 - 2.0 * z**2 - 0.5 * y**2), expected, atol=1e-3)
 

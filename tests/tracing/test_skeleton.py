@@ -1,6 +1,7 @@
 """Branches of hand-drawn and thinned voxel skeletons."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def check_every_edge_lies_on_one_branch(voxels, chains):
     for run, ends in zip(branches_of(chains), chains.ends, strict=True):
         assert [node[run[0]], node[run[-1]]] == ends.tolist()
         assert all(node[run[1:-1]] == -1)
-        walked.update((min(pair), max(pair)) for pair in zip(run[:-1], run[1:], strict=True))
+        walked.update((min(pair), max(pair)) for pair in pairwise(run))
     expected = {(a, b) for a, b in edges_of(voxels) if node[a] < 0 or node[a] != node[b]}
     assert set(walked) == expected
     assert not expected or max(walked.values()) == 1
