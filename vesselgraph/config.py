@@ -115,7 +115,7 @@ class HeatmapConfig(StageConfig):
     min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
     max_radius: float = Field(10.0, gt=0, le=40, description="largest vessel radius looked for, mm")
     n_scales: int = Field(8, ge=1, le=32, description="number of radii, geometrically spaced")
-    half_answer: float = Field(9.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
+    half_answer: float = Field(8.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
     clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
     clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")
     rim_weight: float = Field(0.5, ge=0, le=1, description="how much an answer in the rim around the organ counts")
@@ -127,7 +127,9 @@ class TraceConfig(StageConfig):
 
     threshold: float = Field(0.1, gt=0, lt=1, description="heat above which a voxel can belong to a vessel")
     ridge_width: float = Field(0.8, gt=0, le=1, description="voxels nearer than this to a height ridge lie on it, in voxels")
-    min_curvature: float = Field(0.01, ge=0, le=1, description="least curvature across a ridge, share of its height per voxel^2")
+    min_curvature: float = Field(
+        0.01, ge=0, le=1, description="least curvature across a ridge, share of its height per voxel^2"
+    )
     max_gap: float = Field(8.0, ge=0, le=50, description="longest gap a candidate bridge may cross, mm")
     max_turn_deg: float = Field(60.0, ge=0, le=180, description="largest angle between a tip's direction and its bridge")
     backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
@@ -139,18 +141,24 @@ class PruneConfig(StageConfig):
     A branch earns its heat above ``min_heat``, summed over its length; the sub-forest that earns most is kept.
     """
 
-    min_heat: float = Field(0.25, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
-    branch_cost: float = Field(1.0, ge=0, description="what a side branch must earn beyond its parent's wall to stay, mm of heat")
-    tree_cost: float = Field(5.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
+    min_heat: float = Field(0.22, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
+    branch_cost: float = Field(
+        0.2, ge=0, description="what a side branch must earn beyond its parent's wall to stay, mm of heat"
+    )
+    tree_cost: float = Field(3.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
     min_bridge_heat: float = Field(0.03, ge=0, le=1, description="a bridge goes if its coldest point is below this")
     loop_heat: float = Field(0.5, gt=0, le=1, description="a branch that closes a loop stays if its coldest point is hotter")
-    piece_length: float = Field(8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm")
+    piece_length: float = Field(
+        8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm"
+    )
 
 
 class SurfaceConfig(StageConfig):
     """From graph to a closed surface."""
 
-    step: float = Field(0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if a vessel is thinner than 1.5 steps")
+    step: float = Field(
+        0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if a vessel is thinner than 1.5 steps"
+    )
     blend_fraction: float = Field(0.25, ge=0, le=1, description="smooth blend at junctions, share of the local radius")
     max_error: float = Field(0.05, ge=0, le=2, description="largest distance decimation may move the surface, mm")
     min_radius: float = Field(0.3, gt=0, le=5, description="thinner branches are drawn with this radius, mm")
@@ -176,8 +184,8 @@ class PhantomConfig(StageConfig):
     touching: float = Field(0.25, ge=0, le=1, description="share of the tips whose branch may touch the other tree")
     liver: float = Field(105.0, ge=-200, le=400, description="liver tissue, HU")
     texture: float = Field(5.0, ge=0, le=50, description="standard deviation of the slow variation of tissue, HU")
-    portal_contrast: float = Field(55.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
-    hepatic_contrast: float = Field(50.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
+    portal_contrast: float = Field(65.0, ge=-100, le=400, description="portal veins over liver, HU, for wide vessels")
+    hepatic_contrast: float = Field(60.0, ge=-100, le=400, description="hepatic veins over liver, HU, for wide vessels")
     blur: float = Field(0.7, ge=0, le=5, description="in-plane sigma of the scanner's point spread, mm")
     noise: float = Field(14.0, ge=0, le=200, description="standard deviation of the noise in a voxel of this grid, HU")
     noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")

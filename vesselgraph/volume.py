@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Volume:
     ((2, 3, 4), [2.0, 3.0, 4.0])
     """
 
-    array: NDArray[np.generic]
+    array: NDArray[Any]
     space: Space
     name: str = ""
 
@@ -72,7 +73,7 @@ class Volume:
         world = self.space.to_world(corners)
         return np.stack([world.min(axis=0), world.max(axis=0)])
 
-    def with_array(self, array: NDArray[np.generic], name: str | None = None) -> Volume:
+    def with_array(self, array: NDArray[Any], name: str | None = None) -> Volume:
         """Return a volume with other values of the same shape on the same grid.
 
         Raises

@@ -1,8 +1,9 @@
 """Oriented ridge strength: the Hessian averaged along a line before it is judged, in the best of many directions.
 
-Strategy. Noise is short, vessels are long. For each direction the Hessian is averaged along a short line through the voxel, and
-the tube strength is taken in the plane across that line. A vessel along the line keeps its answer, noise averages out. The best
-direction wins: the 13 steps to the neighbours are tried first, then the 8 finer ones next to the best of them. Lines run through the nearest voxels of fixed offsets, so a step costs one load.
+Strategy. Noise is short, vessels are long. For each direction the Hessian is averaged along a short line through the voxel,
+and the tube strength is taken in the plane across that line. A vessel along the line keeps its answer, noise averages out.
+The best direction wins: the 13 steps to the neighbours are tried first, then the 8 finer ones next to the best of them. Lines
+run through the nearest voxels of fixed offsets, so a step costs one load.
 """
 
 from __future__ import annotations

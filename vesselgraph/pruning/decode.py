@@ -3,8 +3,9 @@
 Strategy. Every branch has a gain: its heat above a threshold, summed over its length, negative where it is cold. From each
 piece's root a tree of least-resistance paths is grown. Going back from the tips, a node is worth the sum of what its branches
 earn with all that hangs on them, and a branch that is worth less than nothing is left out with its whole subtree, unless that
-subtree earns enough to stand alone. So a weak parent of a strong child stays, and a faint tail goes. At a junction one branch continues the vessel for free; every other one
-pays a fixed cost and earns nothing inside the wall of the vessel it leaves, so that bumps of the wall do not count as branches.
+subtree earns enough to stand alone. So a weak parent of a strong child stays, and a faint tail goes. At a junction one branch
+continues the vessel for free; every other one pays a fixed cost and earns nothing inside the wall of the vessel it leaves, so
+that bumps of the wall do not count as branches.
 
 References
 ----------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from vesselgraph.errors import InputError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.decode import best_forest, choose_roots
+from vesselgraph.pruning.junctions import settle_junctions
 
 KEPT, COLD, SPUR, ISOLATED, LOOP = "kept", "too little heat", "bump of a wider vessel", "separate and too short", "cold loop"
 
@@ -39,6 +42,9 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
         The graph has no ``heat`` along its paths.
     """
     config = config or PruneConfig()
+    if graph.n_edges == 0:
+        nothing = {"score": np.zeros(0), "keep": np.zeros(0, np.bool_), "reason": np.zeros(0, np.str_)}
+        return graph.with_columns(edge=nothing)
     if "heat" not in graph.path_data:
         raise InputError("a path column `heat`", f"{sorted(graph.path_data)}", "make the graph with vesselgraph.trace")
     progress("weigh branches", 0.0)
@@ -84,7 +90,7 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     kept, _ = subset(judged, edges=judged.edge_data["keep"].astype(bool), drop_isolated=True)
     drop = {"keep", "reason"}
     kept = _without(kept, drop)
-    merged, _ = merge_degree_two(kept)
+    merged = settle_junctions(merge_degree_two(kept)[0])
     root = np.zeros(merged.n_nodes, np.bool_)
     root[choose_roots(merged)] = True
     component = connected_components(merged)
@@ -95,8 +101,6 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
 
 def _without(graph: VesselGraph, names: set[str]) -> VesselGraph:
     columns = {name: column for name, column in graph.edge_data.items() if name not in names}
-    from dataclasses import replace
-
     return replace(graph, edge_data=columns)
 
 

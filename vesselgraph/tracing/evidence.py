@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
-from vesselgraph.space import Space
 from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.tracing.radii import ring_values
 from vesselgraph.volume import Volume
 
-_SHELL_INNER, _SHELL_OUTER = 1.5, 2.5
+# Multiples of the radius at which the surroundings of a branch are read.
+_SHELL = (1.5, 2.0, 2.5)
 
 
-def measure_evidence(graph: VesselGraph, heat: NDArray[np.float32], space: Space, image: Volume | None = None) -> VesselGraph:
+def measure_evidence(graph: VesselGraph, heat: Volume, image: Volume | None = None) -> VesselGraph:
     """Return the graph with its evidence: the path column ``heat`` and edge columns.
 
     ``mean_heat``, ``min_heat``, ``low_heat`` (lower quartile): heat along the branch. ``mean_radius`` mm. ``gap_length`` mm:
@@ -22,7 +27,7 @@ def measure_evidence(graph: VesselGraph, heat: NDArray[np.float32], space: Space
     an image is given: image value on the branch minus that of a ring at 1.5 to 2.5 radii around it.
     """
     along = np.zeros(graph.n_points)
-    sample_path(heat, space.to_index(graph.path_position), along)
+    sample_path(np.asarray(heat.array, dtype=np.float32), heat.space.to_index(graph.path_position), along)
     columns = {
         "mean_heat": _per_branch(graph, along, np.mean),
         "min_heat": _per_branch(graph, along, np.min),
@@ -36,9 +41,11 @@ def measure_evidence(graph: VesselGraph, heat: NDArray[np.float32], space: Space
     return graph.with_columns(edge=columns, path={"heat": along})
 
 
-def _per_branch(graph: VesselGraph, values: NDArray[np.float64], reduce) -> NDArray[np.float64]:  # type: ignore[no-untyped-def]
+def _per_branch(
+    graph: VesselGraph, values: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], Any]
+) -> NDArray[np.float64]:
     bounds = graph.path_offset
-    return np.array([reduce(values[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)], dtype=np.float64)
+    return np.array([reduce(values[a:b]) for a, b in pairwise(bounds)], dtype=np.float64)
 
 
 def protrusion(graph: VesselGraph) -> NDArray[np.float64]:
@@ -53,21 +60,10 @@ def protrusion(graph: VesselGraph) -> NDArray[np.float64]:
 
 
 def _contrast(graph: VesselGraph, image: Volume) -> NDArray[np.float64]:
-    array = np.ascontiguousarray(image.array, dtype=np.float32)
-    centre = np.zeros(graph.n_points)
-    sample_path(array, image.space.to_index(graph.path_position), centre)
-    tangent = np.gradient(graph.path_position, axis=0)
-    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
-    helper = np.eye(3)[np.argmin(np.abs(tangent), axis=1)]
-    first = np.cross(tangent, helper)
-    first /= np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-9)
-    second = np.cross(tangent, first)
-    around = []
-    for factor in (_SHELL_INNER, 0.5 * (_SHELL_INNER + _SHELL_OUTER), _SHELL_OUTER):
-        reach = factor * np.maximum(graph.path_radius, 1.0)[:, None]
-        for angle in np.arange(8) * np.pi / 4:
-            values = np.zeros(graph.n_points)
-            ring = graph.path_position + reach * (np.cos(angle) * first + np.sin(angle) * second)
-            sample_path(array, image.space.to_index(ring), values)
-            around.append(values)
-    return centre - np.median(around, axis=0)
+    """Return the image on the path minus the median of rings around it, (M,)."""
+    if graph.n_points == 0:
+        return np.zeros(0)
+    centre = ring_values(graph, image, np.zeros(graph.n_points))[0]
+    reach = np.maximum(graph.path_radius, 1.0)
+    rings = [ring_values(graph, image, factor * reach) for factor in _SHELL]
+    return np.asarray(centre - np.median(np.concatenate(rings), axis=0))

@@ -1,9 +1,9 @@
 """Sub-voxel centerlines and radii from voxel chains. Everything is in voxels of one isotropic grid, (plane, row, column).
 
 Strategy. A chain of voxels zigzags around the true line. Its points are pulled, in the plane across the vessel, to the middle
-of the cross-section (rays to the wall of a mask, or the centroid of heat), smoothed along the branch, and pulled again. Close to
-a junction the cross-section is not that of one vessel, so there a point only follows its neighbours. Radii come from the same
-cross-sections: the circle of equal area.
+of the cross-section (rays to the wall of a mask, or the centroid of heat), smoothed along the branch, and pulled again. Close
+to a junction the cross-section is not that of one vessel, so there a point only follows its neighbours. Radii come from the
+same cross-sections: the circle of equal area.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ridge voxels: foreground voxels through whose cube, or close by, the height ridge of the heat runs.
 
-A point lies on a height ridge if the gradient vanishes in the plane across the ridge and both curvatures there are negative. One
-Newton step in that plane estimates how far the ridge is from a voxel's centre.
+A point lies on a height ridge if the gradient vanishes in the plane across the ridge and both curvatures there are negative.
+One Newton step in that plane estimates how far the ridge is from a voxel's centre.
 
 References
 ----------

@@ -18,7 +18,7 @@ from vesselgraph.space import Space
 from vesselgraph.tracing.bridges import Bridges, propose_bridges
 from vesselgraph.tracing.evidence import measure_evidence
 from vesselgraph.tracing.geometry import refine, sample_path
-from vesselgraph.tracing.radii import smooth_radii
+from vesselgraph.tracing.radii import radii_from_image, smooth_radii
 from vesselgraph.tracing.ridges import ridge_distance
 from vesselgraph.tracing.skeleton import Chains, extract_chains
 from vesselgraph.tracing.thinning import thin
@@ -57,7 +57,7 @@ def trace(
 
     Branches come from heat-ordered homotopic thinning of the voxels above ``config.threshold``, so their components and
     loops are those of that foreground; bridges are minimal paths across gaps. Centerlines are refined below the voxel and
-    radii are in mm: from the cross-section of a mask, or from the scale estimate of the heatmap.
+    radii are in mm: from the cross-section of a mask or of the image, else from the scale estimate of the heatmap.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def trace(
     config : TraceConfig, optional
         Threshold, bridges, backend.
     image : Volume, optional
-        The CT; adds the contrast evidence column.
+        The CT: radii are then read from its cross-sections, and the contrast evidence column is added.
     region : Volume, optional
         bool, any grid: voxels outside of it are left out.
     progress : Progress
@@ -96,7 +96,10 @@ def trace(
     progress("prepare the tracing grid", 0.0)
     field = _prepare(heatmap, config, region)
     if field is None:
-        return VesselGraph.empty(heatmap.heat.space).with_step(step)
+        empty = VesselGraph.empty(heatmap.heat.space)
+        return measure_evidence(empty.with_columns(edge={"generator": np.zeros(0, np.int64)}), heatmap.heat, image).with_step(
+            step
+        )
     progress("thin the foreground", 0.1)
     voxels = thin(field.foreground, _removal_order(field, config))
     progress("bridge gaps", 0.4)
@@ -107,7 +110,9 @@ def trace(
     progress("refine centerlines", 0.6)
     graph = _assemble(field, voxels, chains, bridges)
     progress("measure evidence", 0.9)
-    graph = measure_evidence(graph, field.heat, field.space, image)
+    if image is not None and not field.from_mask:
+        graph = radii_from_image(graph, image)
+    graph = measure_evidence(graph, Volume(field.heat, field.space), image)
     progress("measure evidence", 1.0)
     return graph.with_step(step)
 
@@ -153,8 +158,8 @@ def _removal_order(field: _Field, config: TraceConfig) -> NDArray[np.float64]:
         height = field.depth
     else:
         # A little depth gives saturated probability maps, which are flat inside a vessel, a ridge as well.
-        height = field.heat + _DEPTH_WEIGHT * np.minimum(field.depth, 10.0)
-    height = ndimage.gaussian_filter(height, _RIDGE_SIGMA_VOX, truncate=3.0)
+        height = field.heat + np.float32(_DEPTH_WEIGHT) * np.minimum(field.depth, np.float32(10.0))
+    height = np.asarray(ndimage.gaussian_filter(height, _RIDGE_SIGMA_VOX, truncate=3.0), dtype=np.float32)
     voxels = np.argwhere(field.foreground)
     value = height[field.foreground].astype(np.float64)
     # Depth has slope 1 everywhere, so its ridges are judged by their bend alone; heat is judged relative to itself.

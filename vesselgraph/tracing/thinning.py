@@ -1,9 +1,10 @@
 """Ordered homotopic thinning: what is left of a thick ridge when its coldest removable voxels go first.
 
-Strategy. Foreground voxels wait in buckets by an order (cold before hot, and voxels off the ridge before those on it). A voxel leaves if it is simple (its removal changes neither
-pieces, tunnels nor cavities) and is not the end of a curve. Whoever loses a neighbour may have become removable, so it is
-queued again, never in a colder bucket than the one being emptied. What remains is one voxel thin, has the topology of the
-foreground, and follows the ridge because ridge voxels were asked last: a tapering end is thinned before it could be eaten.
+Strategy. Foreground voxels wait in buckets by an order (cold before hot, and voxels off the ridge before those on it). A
+voxel leaves if it is simple (its removal changes neither pieces, tunnels nor cavities) and is not the end of a curve. Whoever
+loses a neighbour may have become removable, so it is queued again, never in a colder bucket than the one being emptied. What
+remains is one voxel thin, has the topology of the foreground, and follows the ridge because ridge voxels were asked last: a
+tapering end is thinned before it could be eaten.
 
 References
 ----------
