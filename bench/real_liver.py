@@ -29,8 +29,8 @@ from vesselgraph.volume import Volume
 TREES = ("portalvein", "venoussystem")
 RIM = 5.0
 TOLERANCES = (1.0, 2.0, 3.0)
-THRESHOLDS = (0.3, 0.4, 0.47, 0.55, 0.65)
-SIZES = (60, 150, 400)
+THRESHOLDS = (0.4, 0.47, 0.55, 0.65, 0.8)
+SIZES = (30, 60, 150)
 SCALES = {"fine": (1.5, 2.0, 3.0, 4.5), "wide": (2.0, 3.0, 4.5)}
 """Tried on the peer, mm."""
 

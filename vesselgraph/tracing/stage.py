@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,12 +155,11 @@ def _prepare(heatmap: Heatmap, config: TraceConfig, region: Volume | None) -> _F
 
 def _removal_order(field: _Field, config: TraceConfig) -> NDArray[np.float64]:
     """Return the order in which foreground voxels go: off the ridge by heat, then on the ridge the farthest from it first."""
-    if field.from_mask:
-        height = field.depth
-    else:
+    height: NDArray[Any] = field.depth
+    if not field.from_mask:
         # A little depth gives saturated probability maps, which are flat inside a vessel, a ridge as well.
         height = field.heat + np.float32(_DEPTH_WEIGHT) * np.minimum(field.depth, np.float32(10.0))
-    height = np.asarray(ndimage.gaussian_filter(height, _RIDGE_SIGMA_VOX, truncate=3.0), dtype=np.float32)
+    height = ndimage.gaussian_filter(height, _RIDGE_SIGMA_VOX, truncate=3.0)
     voxels = np.argwhere(field.foreground)
     value = height[field.foreground].astype(np.float64)
     # Depth has slope 1 everywhere, so its ridges are judged by their bend alone; heat is judged relative to itself.
