@@ -29,7 +29,9 @@ THINNING, BRIDGE = 1, 2
 
 _DEPTH_WEIGHT = 0.02
 _RIDGE_SIGMA_VOX = 0.8
-_MASK_CURVATURE = 0.15
+# Least bend of the depth at a ridge, per voxel. The voxel steps of a wide vessel's wall bend it too, less than its axis does.
+_MASK_CURVATURE, _WIDE_MASK_CURVATURE = 0.15, 0.45
+_WIDE_VOX = 2.0
 
 Float32 = NDArray[np.float32]
 
@@ -163,10 +165,17 @@ def _removal_order(field: _Field, config: TraceConfig) -> NDArray[np.float64]:
     voxels = np.argwhere(field.foreground)
     value = height[field.foreground].astype(np.float64)
     # Depth has slope 1 everywhere, so its ridges are judged by their bend alone; heat is judged relative to itself.
-    required = np.full(len(value), _MASK_CURVATURE) if field.from_mask else config.min_curvature * value
+    required = _mask_curvature(field) if field.from_mask else config.min_curvature * value
     distance = ridge_distance(height, voxels, required)
     off = value / value.max() - 1.0
     return np.where(distance < config.ridge_width, 1.0 - distance, off)
+
+
+def _mask_curvature(field: _Field) -> NDArray[np.float64]:
+    """Return the least bend of a depth ridge at each foreground voxel of a mask, larger where a wide ball fits in."""
+    from_wide_axis = ndimage.distance_transform_edt(field.depth < _WIDE_VOX)
+    is_wide = (from_wide_axis < _WIDE_VOX) & bool((field.depth >= _WIDE_VOX).any())
+    return np.where(is_wide[field.foreground], _WIDE_MASK_CURVATURE, _MASK_CURVATURE)
 
 
 def _signed_depth(mask: Volume) -> Volume:
