@@ -6,9 +6,11 @@ import pytest
 
 import vesselgraph as vg
 from vesselgraph import pipeline
-from vesselgraph.config import PhantomConfig, PipelineConfig
+from vesselgraph.config import PhantomConfig, PipelineConfig, SurfaceConfig
 from vesselgraph.errors import BudgetError, RangeError, SpaceMismatchError
 from vesselgraph.pipeline import describe_graph, dropped_branches, reconstruct
+from vesselgraph.progress import silent
+from vesselgraph.provenance import RunLog
 from vesselgraph.space import Space
 
 FAST = PipelineConfig.build({"region": {"method": "whole", "margin": 0.0}, "surface": {"step": 1.0}})
@@ -207,3 +209,23 @@ def test_dropped_branches_are_summed_by_reason_longest_first():
         "short": {"n_branches": 2, "length": 5.0},
         "faint": {"n_branches": 1, "length": 2.0},
     }
+
+
+def test_too_fine_surface_is_drawn_coarser_and_said():
+    graph = vg.VesselGraph.from_paths([[[0, 0, 0], [300, 0, 0]]], [[5.0, 0.3]])
+    log = RunLog()
+    fine = SurfaceConfig(max_blocks=3000)
+    with pytest.raises(BudgetError):
+        vg.build_surface(graph, fine)
+    mesh, drawn = pipeline._draw_surface(graph, fine, log, silent)
+    check = vg.check_surface(mesh, graph, drawn)
+    assert check.is_sound
+    assert drawn.min_radius > fine.min_radius
+    assert abs(check.volume_error_fraction) < 0.02
+    assert any("drawn with a step" in text for text in log.to_dict()["warnings"])
+
+
+def test_surface_that_is_too_fine_at_any_step_is_refused():
+    graph = vg.VesselGraph.from_paths([[[0, 0, 0], [300, 0, 0]]], [[5.0, 0.3]])
+    with pytest.raises(BudgetError, match=r"surface\.max_blocks"):
+        pipeline._draw_surface(graph, SurfaceConfig(max_blocks=2), RunLog(), silent)

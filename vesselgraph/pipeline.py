@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from vesselgraph.budget import MemoryEstimate, estimate_memory
-from vesselgraph.config import PipelineConfig
-from vesselgraph.errors import RangeError, SpaceMismatchError
+from vesselgraph.config import PipelineConfig, SurfaceConfig
+from vesselgraph.errors import BudgetError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.mesh import Mesh
@@ -24,6 +24,9 @@ from vesselgraph.surface import build_surface, check_surface
 from vesselgraph.topology import component_labels, n_loops
 from vesselgraph.tracing import trace
 from vesselgraph.volume import Heatmap, PhaseSet, Volume
+
+_COARSER = 1.5
+_COARSEST_MIN_RADIUS = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,7 @@ def reconstruct(
         phases = _checked(phases, log)
         if heatmap is not None:
             _require_overlap(heatmap.heat, phases.reference)
-    result = _run_stages(phases, config, mask, heatmap, log, progress)
+    result, drawn = _run_stages(phases, config, mask, heatmap, log, progress)
     record: dict[str, Any] = {
         "program": "vesselgraph",
         "started": started.isoformat(timespec="seconds"),
@@ -120,7 +123,7 @@ def reconstruct(
         "inputs": inputs,
         "memory_estimate_gb": round(estimate.total_gb, 3),
         **log.to_dict(),
-        **_describe_result(result),
+        **_describe_result(result, drawn),
     }
     return Reconstruction(*result, run=record)
 
@@ -135,7 +138,7 @@ def _run_stages(
     heatmap: Heatmap | None,
     log: RunLog,
     progress: Progress,
-) -> _Stages:
+) -> tuple[_Stages, SurfaceConfig]:
     reference = phases.reference
     image: Volume | PhaseSet = phases if len(phases) > 1 else reference
     with log.stage("region"):
@@ -157,8 +160,33 @@ def _run_stages(
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):
-        mesh = build_surface(graph, config.surface, progress=progress)
-    return phases, region, heatmap, judged, graph, mesh
+        mesh, drawn = _draw_surface(graph, config.surface, log, progress)
+    return (phases, region, heatmap, judged, graph, mesh), drawn
+
+
+def _draw_surface(graph: VesselGraph, config: SurfaceConfig, log: RunLog, progress: Progress) -> tuple[Mesh, SurfaceConfig]:
+    """Return the surface and the settings it was drawn with: coarser than asked where that would be beyond its bound.
+
+    The graph is done by then and must not be lost for a surface that is too fine.
+    """
+    drawn = config
+    while True:
+        try:
+            mesh = build_surface(graph, drawn, progress=progress)
+        except BudgetError:
+            min_radius = drawn.min_radius * _COARSER
+            if min_radius > _COARSEST_MIN_RADIUS:
+                raise
+            drawn = drawn.model_copy(update={"min_radius": min_radius, "step": max(drawn.step, min_radius / 1.5)})
+        else:
+            break
+    if drawn is not config:
+        log.warn(
+            "The surface would have needed more blocks than surface.max_blocks: it was drawn with a step of "
+            f"{drawn.step:.2g} mm, and vessels thinner than {drawn.min_radius:.2g} mm radius with that radius. The graph "
+            "keeps its own radii."
+        )
+    return mesh, drawn
 
 
 def _require_memory(phases: PhaseSet, config: PipelineConfig, mask: Volume | None) -> MemoryEstimate:
@@ -253,7 +281,7 @@ def _describe_inputs(
     return inputs
 
 
-def _describe_result(result: _Stages) -> dict[str, Any]:
+def _describe_result(result: _Stages, drawn: SurfaceConfig) -> dict[str, Any]:
     phases, region, heatmap, judged, graph, mesh = result
     heat = heatmap.heat
     return {
@@ -268,7 +296,13 @@ def _describe_result(result: _Stages) -> dict[str, Any]:
         "candidates": describe_graph(judged),
         "graph": describe_graph(graph),
         "dropped": dropped_branches(judged),
-        "surface": {"n_points": mesh.n_points, "n_faces": mesh.n_faces, **_plain(asdict(check_surface(mesh, graph)))},
+        "surface": {
+            "n_points": mesh.n_points,
+            "n_faces": mesh.n_faces,
+            "step": drawn.step,
+            "min_radius": drawn.min_radius,
+            **_plain(asdict(check_surface(mesh, graph, drawn))),
+        },
     }
 
 
