@@ -229,3 +229,12 @@ def test_surface_that_is_too_fine_at_any_step_is_refused():
     graph = vg.VesselGraph.from_paths([[[0, 0, 0], [300, 0, 0]]], [[5.0, 0.3]])
     with pytest.raises(BudgetError, match=r"surface\.max_blocks"):
         pipeline._draw_surface(graph, SurfaceConfig(max_blocks=2), RunLog(), silent)
+
+
+def test_surface_is_no_finer_than_the_data_unless_asked_for():
+    assert pipeline._as_fine_as_the_data(SurfaceConfig(), 0.7) == SurfaceConfig()
+    coarse = pipeline._as_fine_as_the_data(SurfaceConfig(step=0.4), 3.0)
+    assert coarse.step == 0.4
+    assert coarse.min_radius == pytest.approx(3 * SurfaceConfig().min_radius)
+    assert coarse.max_error == pytest.approx(3 * SurfaceConfig().max_error)
+    SurfaceConfig.model_validate(pipeline._as_fine_as_the_data(SurfaceConfig(), 50.0).model_dump())

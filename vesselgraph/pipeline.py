@@ -27,6 +27,7 @@ from vesselgraph.volume import Heatmap, PhaseSet, Volume
 
 _COARSER = 1.5
 _COARSEST_MIN_RADIUS = 2.5
+_MOST_SCALE = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +161,8 @@ def _run_stages(
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):
-        mesh, drawn = _draw_surface(graph, config.surface, log, progress)
+        fine = _as_fine_as_the_data(config.surface, float(heatmap.heat.space.spacing.min()))
+        mesh, drawn = _draw_surface(graph, fine, log, progress)
     return (phases, region, heatmap, judged, graph, mesh), drawn
 
 
