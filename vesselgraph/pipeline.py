@@ -166,6 +166,16 @@ def _run_stages(
     return (phases, region, heatmap, judged, graph, mesh), drawn
 
 
+def _as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
+    """Return the settings with the lengths nobody set scaled up for a tracing grid coarser than 1 mm.
+
+    Centerlines and radii of such data are not known any better, and the work grows with the inverse square of the step.
+    """
+    lengths = {"step", "min_radius", "max_error"} - config.model_fields_set
+    scale = min(max(step, 1.0), _MOST_SCALE)
+    return config.model_copy(update={name: scale * getattr(config, name) for name in lengths}) if scale > 1.0 else config
+
+
 def _draw_surface(graph: VesselGraph, config: SurfaceConfig, log: RunLog, progress: Progress) -> tuple[Mesh, SurfaceConfig]:
     """Return the surface and the settings it was drawn with: coarser than asked where that would be beyond its bound.
 
