@@ -118,7 +118,8 @@ class HeatmapConfig(StageConfig):
     half_answer: float = Field(8.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
     clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
     clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")
-    rim_weight: float = Field(0.5, ge=0, le=1, description="how much an answer in the rim around the organ counts")
+    rim_weight: float = Field(0.3, ge=0, le=1, description="how much a thin vessel's answer counts in the rim around the organ")
+    rim_radius: float = Field(2.5, ge=0, description="vessels at least this wide (radius, mm) count in full in the rim")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
 
 
@@ -141,9 +142,9 @@ class PruneConfig(StageConfig):
     A branch earns its heat above ``min_heat``, summed over its length; the sub-forest that earns most is kept.
     """
 
-    min_heat: float = Field(0.22, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
+    min_heat: float = Field(0.33, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
     branch_cost: float = Field(
-        0.2, ge=0, description="what a side branch must earn beyond its parent's wall to stay, mm of heat"
+        0.5, ge=0, description="what a side branch must earn beyond its parent's wall, mm of heat per mm of its radius"
     )
     tree_cost: float = Field(3.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
     min_bridge_heat: float = Field(0.03, ge=0, le=1, description="a bridge goes if its coldest point is below this")

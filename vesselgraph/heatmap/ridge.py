@@ -89,7 +89,7 @@ def ridge_heat(
         answer[tuple(worth.T)] = best_along_lines(smoothed, worth, sigmas[i], line_sigma) * _one_over(usual)
         _keep_best(best, radius, answer, radii[i])
     progress("ridge filter along lines", 1.0)
-    best *= np.where(core, np.float32(1.0), np.float32(config.rim_weight))
+    best *= np.where(core | (radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
     best *= inside & ~_too_bright(image, inside, core, config)
     radius *= best > 0
     squared = best * best

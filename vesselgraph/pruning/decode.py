@@ -4,7 +4,7 @@ Strategy. Every branch has a gain: its heat above a threshold, summed over its l
 piece's root a tree of least-resistance paths is grown. Going back from the tips, a node is worth the sum of what its branches
 earn with all that hangs on them, and a branch that is worth less than nothing is left out with its whole subtree, unless that
 subtree earns enough to stand alone. So a weak parent of a strong child stays, and a faint tail goes. At a junction one branch
-continues the vessel for free; every other one pays a fixed cost and earns nothing inside the wall of the vessel it leaves, so
+continues the vessel for free; every other one pays a cost that grows with its own radius and earns nothing inside the wall of the vessel it leaves, so
 that bumps of the wall do not count as branches.
 
 References
@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _RESISTANCE_FLOOR = 0.02
+# A vessel's wall is looked for up to this multiple of its radius: walls are not round.
+_WALL = 1.15
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,21 @@ def _sum_per_branch(graph: VesselGraph, values: FloatArray) -> FloatArray:
 def side_gain(graph: VesselGraph, gain: FloatArray, parent: IntArray) -> FloatArray:
     """Return what each branch earns outside the wall of the vessel at its ``parent`` node, (E,) mm of heat.
 
-    Points nearer to the parent node than its radius earn nothing but can still cost.
+    Points nearer to the parent node than its radius (and a little more) earn nothing but can still cost.
     """
     owner = graph.edge_of_point
     node = parent[owner]
     away = np.linalg.norm(graph.path_position - graph.node_position[node], axis=1)
-    inside = away < np.nan_to_num(graph.node_radius[node], nan=0.0)
+    inside = away < _WALL * np.nan_to_num(graph.node_radius[node], nan=0.0)
     return _sum_per_branch(graph, np.where(inside, np.minimum(gain, 0.0), gain))
+
+
+def _width(graph: VesselGraph) -> FloatArray:
+    """Return the mean radius of each branch, (E,) mm; 1 where it is unknown."""
+    known = np.isfinite(graph.path_radius)
+    count = _sum_per_branch(graph, known.astype(np.float64))
+    total = _sum_per_branch(graph, np.where(known, graph.path_radius, 0.0))
+    return np.where(count > 0, total / np.maximum(count, 1.0), 1.0)
 
 
 def choose_roots(graph: VesselGraph) -> IntArray:
@@ -124,7 +134,7 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
     turned = forest.parent_edge[graph.edge_nodes[:, 0]] == np.arange(graph.n_edges)
     parent[turned], child[turned] = child[turned], parent[turned]
     points = point_gain(graph, heat, config.min_heat)
-    through, sideways = _sum_per_branch(graph, points), side_gain(graph, points, parent) - config.branch_cost
+    through, sideways = _sum_per_branch(graph, points), side_gain(graph, points, parent) - config.branch_cost * _width(graph)
     worth = np.full(graph.n_edges, np.nan)
     keep = np.zeros(graph.n_edges, np.bool_)
     value = np.zeros(graph.n_nodes)

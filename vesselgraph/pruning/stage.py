@@ -50,9 +50,8 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     progress("weigh branches", 0.0)
     pieces, _ = split_edges(graph, max_length=config.piece_length)
     heat = pieces.path_data["heat"]
-    coldest = np.full(pieces.n_edges, np.inf)
-    np.minimum.at(coldest, pieces.edge_of_point, heat)
-    blocked = (pieces.edge_data["gap_length"] > 0) & (coldest < config.min_bridge_heat)
+    # The columns of a piece are those of its whole branch, so a bridge goes or stays as one.
+    blocked = (pieces.edge_data["gap_length"] > 0) & (pieces.edge_data["min_heat"] < config.min_bridge_heat)
     decoded = best_forest(pieces, heat, blocked, config)
     progress("weigh branches", 0.7)
     keep = decoded.keep | _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)

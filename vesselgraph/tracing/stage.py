@@ -251,6 +251,9 @@ def _assemble(field: _Field, voxels: NDArray[np.int64], chains: Chains, bridges:
     node_radius = np.full(len(position), np.nan)
     np.fmax.at(node_radius, ends[:, 0], radius[offset[:-1]])
     np.fmax.at(node_radius, ends[:, 1], radius[offset[1:] - 1])
+    if field.from_mask:
+        # Where vessels meet no cross-section is one vessel's; the depth is that of the ball that fits in.
+        node_radius = np.where(degree > 1, np.fmax(node_radius, width), node_radius)
     generator = np.full(len(ends), THINNING)
     generator[len(chains.ends) :] = BRIDGE
     world = field.space.to_world(members)
