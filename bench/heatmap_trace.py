@@ -1,8 +1,8 @@
 """Noisy phantoms: our heatmap, tracing and pruning against Frangi and ITK objectness with thinning or TEASAR.
 
 Every tool gets the same image and the same organ mask. The peers' threshold and smallest piece are the best, by F1 at 2 mm,
-over the OTHER seeds; what they reach when tuned on the very image is printed too. We run at default settings, which are made for
-real CT, and once more with the one threshold of our pruning chosen over the other seeds, the way the peers' are.
+over the OTHER seeds; what they reach when tuned on the very image is printed too. We run at default settings, which are
+made for real CT, and once more with the one threshold of our pruning chosen over the other seeds, the way the peers' are.
 """
 
 from __future__ import annotations
