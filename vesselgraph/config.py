@@ -113,8 +113,8 @@ class HeatmapConfig(StageConfig):
 
     step: float = Field(1.0, gt=0, le=5, description="step of the isotropic tracing grid, mm; raised where data are coarser")
     min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
-    max_radius: float = Field(10.0, gt=0, le=40, description="largest vessel radius looked for, mm")
-    n_scales: int = Field(8, ge=1, le=32, description="number of radii, geometrically spaced")
+    max_radius: float = Field(8.0, gt=0, le=40, description="largest vessel radius looked for, mm")
+    n_scales: int = Field(7, ge=1, le=32, description="number of radii, geometrically spaced")
     half_answer: float = Field(8.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
     clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
     clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")

@@ -12,6 +12,7 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.region.anatomy import find_anatomy
 from vesselgraph.region.balls import distance_to
 from vesselgraph.region.checks import Check, assess, cut_faces
+from vesselgraph.region.inside import inside_patient
 from vesselgraph.region.liver import Candidate, find_candidate
 from vesselgraph.region.measure import describe, is_scaled_in_hu
 from vesselgraph.region.model import Region
@@ -56,7 +57,7 @@ def estimate_region(
         CT in HU for the liver; anything for the whole field of view. Of several phases, those named portal or venous are
         tried first.
     config : RegionConfig
-        ``method`` "auto" falls back to the whole field of view and says why; "liver" takes the best guess even if checks
+        ``method`` "auto" falls back to the whole field of view, on CT without skin, couch and outer air, and says why; "liver" takes the best guess even if checks
         of phase or field of view fail; "whole" estimates nothing. ``margin`` is added around the liver.
     progress : Progress
         Told how far the search is.
@@ -111,8 +112,7 @@ def _search(volumes: list[Volume], config: RegionConfig, progress: Progress) -> 
         findings.append(finding)
         progress("looking for the liver", (index + 1) / (len(volumes) + 1))
     if config.method == "auto":
-        note = f"The whole field of view, because no liver on portal-phase CT was found: {findings[0].complaint}."
-        return _whole(volumes[0], note)
+        return _fallback(findings[0])
     for finding in findings:
         if not finding.is_hopeless:
             return _liver(finding, config)
@@ -182,7 +182,15 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     return organ, mask
 
 
-def _whole(image: Volume, note: str) -> Region:
-    everything = np.ones(image.shape, dtype=bool)
-    whole = image.with_array(everything, "whole field of view")
-    return Region(whole, whole, "whole", 1.0, note, describe(image, everything))
+def _fallback(finding: _Finding) -> Region:
+    note = f"The whole field of view, because no liver on portal-phase CT was found: {finding.complaint}."
+    inside = None if finding.grid is None else inside_patient(finding.grid, finding.image)
+    if inside is not None:
+        note += " Skin, couch and the air around the patient were left out."
+    return _whole(finding.image, note, inside)
+
+
+def _whole(image: Volume, note: str, inside: BoolGrid | None = None) -> Region:
+    searched = np.ones(image.shape, dtype=bool) if inside is None else inside
+    whole = image.with_array(searched, "whole field of view")
+    return Region(whole, whole, "whole", 1.0, note, describe(image, searched))

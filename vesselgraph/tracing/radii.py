@@ -69,7 +69,11 @@ def smooth_radii(section, scale, offset, from_mask):  # type: ignore[no-untyped-
 
 def cross_axes(graph: VesselGraph) -> tuple[FloatArray, FloatArray]:
     """Return two unit vectors, (M, 3) each, that span the plane across the path at every point."""
-    tangent = np.gradient(graph.path_position, axis=0)
+    position, first_point, last_point = graph.path_position, graph.path_offset[:-1], graph.path_offset[1:] - 1
+    tangent = np.gradient(position, axis=0)
+    # The neighbour in the array of the end of a branch belongs to another branch.
+    tangent[first_point] = position[first_point + 1] - position[first_point]
+    tangent[last_point] = position[last_point] - position[last_point - 1]
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     helper = np.eye(3)[np.argmin(np.abs(tangent), axis=1)]
     first = np.cross(tangent, helper)
@@ -92,8 +96,8 @@ def ring_values(graph: VesselGraph, image: Volume, reach: FloatArray) -> FloatAr
 def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
     """Return the graph with radii where the image falls half-way from the vessel's axis to what is around it.
 
-    Profiles across the path are averaged over the circle and along a few neighbours before they are read, so that noise does
-    not decide. Points whose profile does not fall to the middle keep the radius they had. A vessel narrower than the image's
+    Profiles across the path are the median over the circle, averaged along a few neighbours, so that neither noise nor a
+    neighbour on one side decides. Points whose profile does not fall to the middle keep the radius they had. A vessel narrower than the image's
     own blur shows the half-width of that blur, about a voxel.
 
     Parameters
@@ -104,7 +108,8 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
         Bright vessels on darker ground, or the other way round.
     """
     guess = np.nan_to_num(graph.path_radius, nan=1.0)
-    profile = np.stack([ring_values(graph, image, factor * guess).mean(axis=0) for factor in _RINGS])
+    # The median over the circle does not see a bright neighbour on one side.
+    profile = np.stack([np.median(ring_values(graph, image, factor * guess), axis=0) for factor in _RINGS])
     radius = guess.copy()
     for low, high in zip(graph.path_offset[:-1], graph.path_offset[1:], strict=True):
         window = min(_HALF_WINDOW, (high - low - 1) // 2)
