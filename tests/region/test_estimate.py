@@ -132,7 +132,6 @@ def ball(value, around, outer):
 def test_everything_else_is_searched_as_a_whole_and_a_forced_liver_is_refused(image, why):
     region = estimate_region(image, COARSE)
     assert region.kind == "whole"
-    assert region.mask.array[image.array > image.array.min()].mean() > 0.5 or region.mask.array.all()
     assert why in region.note
     with pytest.raises(InputError, match=f"region.method is 'liver'.*{why}.*pass an organ mask"):
         estimate_region(image, FORCED)
@@ -167,9 +166,9 @@ def test_whole_field_of_view_leaves_skin_couch_and_outer_air_out_but_not_lungs()
     world = space.to_world(np.stack(np.indices((40, 90, 90)), axis=-1)) - np.array([133.5, 133.5, 0.0])
     across = np.linalg.norm(world[..., :2], axis=-1)
     lung = np.linalg.norm(world[..., :2] - np.array([40.0, 0.0]), axis=-1) < 30.0
-    couch = (np.abs(world[..., 1] - 112.0) < 3.0) & (np.abs(world[..., 0]) < 90.0)
+    couch = (np.abs(world[..., 1] - 122.0) < 3.0) & (np.abs(world[..., 0]) < 90.0)
     hu = np.where(lung, -850, np.where((across < 100.0) | couch, 40, -1000)).astype(np.int16)
-    region = estimate_region(Volume(hu, space), COARSE)
+    region = estimate_region(Volume(hu, space))
     assert region.kind == "whole"
     assert "Skin, couch" in region.note
     inside = region.mask.array

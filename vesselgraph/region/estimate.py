@@ -57,8 +57,9 @@ def estimate_region(
         CT in HU for the liver; anything for the whole field of view. Of several phases, those named portal or venous are
         tried first.
     config : RegionConfig
-        ``method`` "auto" falls back to the whole field of view, on CT without skin, couch and outer air, and says why; "liver" takes the best guess even if checks
-        of phase or field of view fail; "whole" estimates nothing. ``margin`` is added around the liver.
+        ``method`` "auto" falls back to the whole field of view, on CT without skin, couch and outer air, and says why;
+        "liver" takes the best guess even if checks of phase or field of view fail; "whole" estimates nothing and leaves
+        nothing out. ``margin`` is added around the liver.
     progress : Progress
         Told how far the search is.
 
