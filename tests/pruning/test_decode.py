@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vesselgraph import VesselGraph
 from vesselgraph.config import PruneConfig
+from vesselgraph.pruning import decode
 from vesselgraph.pruning.decode import best_forest, choose_roots, point_gain, resistance, side_gain
 
 
@@ -35,16 +36,19 @@ def weighed_graphs(draw, max_nodes=9, n_extra=0):
 
 
 def earned(graph, heat, edge, node, config, *, is_side):
-    """What a branch earns that leaves ``node``: heat above the threshold along its length, half a step a point and side."""
+    """What a branch earns that leaves ``node``: heat above the threshold along its length, half a step a point and side.
+
+    A side branch pays for its mean radius, and earns nothing within the wall of the vessel at ``node``.
+    """
     low, high = graph.path_offset[edge], graph.path_offset[edge + 1]
     total = 0.0
     for i in range(low, high):
         before = np.linalg.norm(graph.path_position[i] - graph.path_position[i - 1]) if i > low else 0.0
         after = np.linalg.norm(graph.path_position[i + 1] - graph.path_position[i]) if i < high - 1 else 0.0
         gain = 0.5 * (before + after) * (heat[i] - config.min_heat)
-        in_wall = np.linalg.norm(graph.path_position[i] - graph.node_position[node]) < graph.node_radius[node]
+        in_wall = np.linalg.norm(graph.path_position[i] - graph.node_position[node]) < decode._WALL * graph.node_radius[node]
         total += min(gain, 0.0) if is_side and in_wall else gain
-    return total - (config.branch_cost if is_side else 0.0)
+    return total - (config.branch_cost * graph.radius_along(edge).mean() if is_side else 0.0)
 
 
 def objective(graph, heat, chosen, forest, config):
@@ -132,10 +136,10 @@ def test_gain_by_hand():
 
 def test_a_side_branch_earns_nothing_inside_the_wall():
     path = [[float(x), 0, 0] for x in range(7)]
-    graph = VesselGraph.from_paths([path], [[3.0, 1, 1, 1, 1, 1, 1.0]])
+    graph = VesselGraph.from_paths([path], [[2.5, 1, 1, 1, 1, 1, 1.0]])
     start = int(graph.edge_nodes[0, 0])
     gain = np.array([1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0])
-    # Points at 0, 1 and 2 mm lie inside the 3 mm: their earnings are lost, their costs are not.
+    # Points at 0, 1 and 2 mm lie inside the wall: their earnings are lost, their costs are not.
     assert side_gain(graph, gain, np.array([start])).tolist() == [3.0]
 
 

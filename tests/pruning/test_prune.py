@@ -65,7 +65,7 @@ def test_only_the_cold_end_of_a_branch_goes():
 def test_a_bump_of_a_wide_vessel_goes_and_a_branch_stays():
     wide = ([[0, 0, 0], [40, 0, 0]], 5.0, HOT)
     on = ([[40, 0, 0], [80, 0, 0]], 5.0, HOT)
-    # Outside the wall, 5 mm from the axis, a side branch earns 0.7 a mm against a price of 1.
+    # Outside the wall, 5 mm from the axis, a side branch earns 0.7 a mm against a price of 2, its radius.
     bump = ([[40, 0, 0], [40, 5.5, 0]], 2.0, HOT)
     branch = ([[40, 0, 0], [40, 0, 9]], 2.0, HOT)
     assert prune(drawn(wide, on, bump), CONFIG).length == pytest.approx(80.0, abs=0.5)
@@ -173,7 +173,10 @@ def test_a_side_branch_below_its_price_leaves_no_trace():
 def test_any_graph_is_judged_in_full(case):
     graph, heat = case
     n = graph.n_edges
-    graph = graph.with_columns(edge={"generator": np.ones(n, np.int64), "gap_length": np.zeros(n)}, path={"heat": heat})
+    graph = graph.with_columns(
+        edge={"generator": np.ones(n, np.int64), "gap_length": np.zeros(n), "min_heat": heat.reshape(n, 3).min(axis=1)},
+        path={"heat": heat},
+    )
     config = PruneConfig(min_heat=0.25, branch_cost=1.0, tree_cost=3.0, piece_length=7.0)
     judged = judge(graph, config)
     assert judged.length == pytest.approx(graph.length)

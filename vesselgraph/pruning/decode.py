@@ -4,8 +4,8 @@ Strategy. Every branch has a gain: its heat above a threshold, summed over its l
 piece's root a tree of least-resistance paths is grown. Going back from the tips, a node is worth the sum of what its branches
 earn with all that hangs on them, and a branch that is worth less than nothing is left out with its whole subtree, unless that
 subtree earns enough to stand alone. So a weak parent of a strong child stays, and a faint tail goes. At a junction one branch
-continues the vessel for free; every other one pays a cost that grows with its own radius and earns nothing inside the wall of the vessel it leaves, so
-that bumps of the wall do not count as branches.
+continues the vessel for free; every other one pays a cost that grows with its own radius and earns nothing inside the wall of
+the vessel it leaves, so that bumps of the wall do not count as branches.
 
 References
 ----------
@@ -31,6 +31,8 @@ IntArray = NDArray[np.int64]
 _RESISTANCE_FLOOR = 0.02
 # A vessel's wall is looked for up to this multiple of its radius: walls are not round.
 _WALL = 1.15
+# A loop shorter than this multiple of its vessels' radius leaves no hole.
+_TUNNEL = 3.0 * np.pi
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,34 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
         keep[edges] = final > 0.0
         value[node] = np.maximum(final, 0.0).sum()
     return Decoded(_alive(forest, keep, value, tree_cost), worth, forest)
+
+
+def is_tunnel(graph: VesselGraph, forest: Forest, edges: IntArray) -> NDArray[np.bool_]:
+    """Return which branches close a loop that leaves no hole between its vessels, (E,) bool; False for all but ``edges``.
+
+    A ring of radius R around a vessel of radius r has a hole only if R > r, so a loop shorter than ``3 pi r`` (half as long
+    again as the shortest possible) is a one-voxel opening where two walls touch.
+    """
+    result = np.zeros(graph.n_edges, np.bool_)
+    width = _width(graph)
+    for edge in edges:
+        around = [int(edge), *_way_between(forest, *graph.edge_nodes[edge])]
+        length = graph.edge_length[around]
+        result[edge] = length.sum() < _TUNNEL * float(np.average(width[around], weights=length))
+    return result
+
+
+def _way_between(forest: Forest, first: int, second: int) -> list[int]:
+    """Return the tree edges between two nodes of one tree; all edges up to both roots if they are in different trees."""
+    up: list[list[int]] = []
+    for start in (first, second):
+        edges, node = [], int(start)
+        while forest.parent_edge[node] >= 0:
+            edges.append(int(forest.parent_edge[node]))
+            node = int(forest.parent_node[node])
+        up.append(edges)
+    shared = set(up[0]) & set(up[1])
+    return [edge for edge in (*up[0], *up[1]) if edge not in shared]
 
 
 def _without_blocked(graph: VesselGraph, cost: FloatArray, open_edges: IntArray) -> Forest:

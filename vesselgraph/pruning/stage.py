@@ -13,10 +13,11 @@ from vesselgraph.edit import connected_components, merge_degree_two, orient, spl
 from vesselgraph.errors import InputError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
-from vesselgraph.pruning.decode import best_forest, choose_roots
+from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
 
-KEPT, COLD, SPUR, ISOLATED, LOOP = "kept", "too little heat", "bump of a wider vessel", "separate and too short", "cold loop"
+KEPT, COLD, SPUR = "kept", "too little heat", "bump of a wider vessel"
+ISOLATED, LOOP, TUNNEL = "separate and too short", "cold loop", "loop around no hole"
 
 
 def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
@@ -54,8 +55,10 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     blocked = (pieces.edge_data["gap_length"] > 0) & (pieces.edge_data["min_heat"] < config.min_bridge_heat)
     decoded = best_forest(pieces, heat, blocked, config)
     progress("weigh branches", 0.7)
-    keep = decoded.keep | _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)
-    reason = _reasons(pieces, keep, decoded.forest.is_tree_edge, config)
+    hot = _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)
+    tunnel = hot & is_tunnel(pieces, decoded.forest, np.flatnonzero(hot))
+    keep = decoded.keep | (hot & ~tunnel)
+    reason = _reasons(pieces, keep, tunnel, decoded.forest.is_tree_edge, config)
     score = _mean_per_branch(pieces, heat)
     progress("weigh branches", 1.0)
     return pieces.with_columns(edge={"score": score, "keep": keep, "reason": reason})
@@ -77,7 +80,7 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     -------
     graph : VesselGraph
         Branches run away from their root. Node column ``root``; edge columns ``tree_id`` (1... by falling length) and
-        ``score``. Loops whose every branch is hot stay.
+        ``score``. Loops whose every point is hot stay, unless they are too narrow for a hole between their vessels.
 
     Raises
     ------
@@ -120,11 +123,16 @@ def _closes_loop(
 
 
 def _reasons(
-    graph: VesselGraph, keep: NDArray[np.bool_], is_tree_edge: NDArray[np.bool_], config: PruneConfig
+    graph: VesselGraph,
+    keep: NDArray[np.bool_],
+    tunnel: NDArray[np.bool_],
+    is_tree_edge: NDArray[np.bool_],
+    config: PruneConfig,
 ) -> NDArray[np.str_]:
     alive = np.zeros(graph.n_nodes, np.bool_)
     alive[graph.edge_nodes[keep].ravel()] = True
     warm = _mean_per_branch(graph, graph.path_data["heat"]) >= config.min_heat
     attached = alive[graph.edge_nodes].any(axis=1)
-    reason = np.select([keep, ~is_tree_edge, warm & attached, warm], [KEPT, LOOP, SPUR, ISOLATED], default=COLD)
+    cases = [keep, tunnel, ~is_tree_edge, warm & attached, warm]
+    reason = np.select(cases, [KEPT, TUNNEL, LOOP, SPUR, ISOLATED], default=COLD)
     return np.asarray(reason, dtype=np.str_)

@@ -97,8 +97,8 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
     """Return the graph with radii where the image falls half-way from the vessel's axis to what is around it.
 
     Profiles across the path are the median over the circle, averaged along a few neighbours, so that neither noise nor a
-    neighbour on one side decides. Points whose profile does not fall to the middle keep the radius they had. A vessel narrower than the image's
-    own blur shows the half-width of that blur, about a voxel.
+    neighbour on one side decides. Points whose profile does not fall to the middle keep the radius they had. A vessel
+    narrower than the image's own blur shows the half-width of that blur, about a voxel.
 
     Parameters
     ----------
