@@ -126,6 +126,21 @@ def test_own_heatmap_keeps_its_grid(no_surface, phantom):
     assert ((made.graph.path_position >= low - 1) & (made.graph.path_position <= high + 1)).all()
 
 
+def test_own_heatmap_is_not_cut_by_an_estimated_organ(no_surface, phantom, monkeypatch):
+    asked = []
+
+    def remember(image, config, **_):
+        asked.append(config.method)
+        return vg.estimate_region(image, config)
+
+    monkeypatch.setattr(pipeline, "estimate_region", remember)
+    heat = vg.Heatmap(phantom.vessel_mask.with_array(phantom.vessel_mask.array.astype(np.float32)), source="mask")
+    run = reconstruct(phantom.image, PipelineConfig(), heatmap=heat).run
+    assert asked == ["whole"]
+    assert run["region"]["note"] == "The whole field of view, since a heatmap was given."
+    assert run["warnings"] == []
+
+
 def test_nothing_found_is_a_result(phantom):
     cold = vg.Heatmap(phantom.image.with_array(np.full(phantom.image.shape, 0.01, np.float32)))
     made = reconstruct(phantom.image, FAST, heatmap=cold)

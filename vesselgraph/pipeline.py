@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,8 @@ def reconstruct(
     config : PipelineConfig
         One section a stage.
     mask : Volume, optional
-        Organ to look in, on any grid of the same patient frame; estimated or the whole field of view if left out.
+        Organ to look in, on any grid of the same patient frame. If left out it is estimated, or the whole field of view; with
+        a heatmap always the whole field of view.
     heatmap : Heatmap, optional
         Your own probability map or mask, on its own grid; the ridge filter is not run then.
     sources : mapping of input name to path, optional
@@ -145,9 +146,14 @@ def _run_stages(
     with log.stage("region"):
         if mask is not None:
             region = region_from_mask(mask, reference, config.region)
+        elif heatmap is not None:
+            # A heatmap of the user's says by itself where vessels are: an estimated organ would cut it.
+            whole = estimate_region(reference, config.region.model_copy(update={"method": "whole"}))
+            region = replace(whole, note="The whole field of view, since a heatmap was given.")
         else:
             region = estimate_region(image, config.region, progress=progress)
-    _warn_about_region(region, mask, reference, log)
+    if heatmap is None or mask is not None:
+        _warn_about_region(region, mask, reference, log)
     with log.stage("heatmap"):
         if heatmap is None:
             heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ, progress=progress)
