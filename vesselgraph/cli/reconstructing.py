@@ -20,9 +20,7 @@ from vesselgraph.progress import Progress
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; made if missing.")]
 MaskOption = Annotated[
     Path | None,
-    typer.Option(
-        "--mask", help="Organ to look in: not 0 inside. Estimated if neither this nor --heatmap is given."
-    ),
+    typer.Option("--mask", help="Organ to look in: not 0 inside. Estimated if neither this nor --heatmap is given."),
 ]
 LabelOption = Annotated[
     list[int] | None, typer.Option("--mask-label", help="Label of the organ in --mask, if it holds several. May be repeated.")
