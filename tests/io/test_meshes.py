@@ -82,6 +82,13 @@ def test_vtk_formats_keep_everything(suffix: str, mesh: Mesh) -> None:
     assert_same_columns(mesh, back)
 
 
+@pytest.mark.parametrize("suffix", [".vtp", ".vtk"])
+@pytest.mark.parametrize("name", ["{", "a}b", "%d", "<x>", " "])
+def test_odd_column_names_survive(suffix: str, name: str) -> None:
+    mesh = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], {name: np.arange(3)})
+    assert_same_columns(mesh, there_and_back(mesh, suffix))
+
+
 @given(mesh=meshes())
 @few
 def test_obj_and_ply_keep_geometry_exactly(mesh: Mesh) -> None:

@@ -277,3 +277,14 @@ def test_cavity_is_counted_and_still_outward() -> None:
     check = check_surface(Mesh(points, faces))
     assert check.outward
     assert (check.n_components, check.n_cavities, check.n_loops) == (2, 1, 0)
+
+
+def test_specks_are_left_out_and_vessels_stay() -> None:
+    corner = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
+    points = np.concatenate([corner * 10 + 1e3, corner * 0.1, corner * 0.2])
+    many = np.concatenate([faces, faces[:, ::-1] + 4, faces + 8])
+    kept, left = without_specks(points, many, 0.01)
+    assert np.array_equal(kept, points[:4])
+    assert np.array_equal(left, faces)
+    assert len(without_specks(points, many, 1e-6)[1]) == 12

@@ -60,8 +60,8 @@ def array_names(
     used, names = set(taken), dict[str, str]()
     for name in columns:
         candidate = (aliases or {}).get(name, name)
-        # VTK writes names into XML attributes as they are.
-        if not candidate.isprintable() or not candidate.strip() or set(candidate) & set("<>&\"'"):
+        # VTK writes names into XML attributes as they are, and its legacy writer aborts the process on braces.
+        if not candidate.isprintable() or not candidate.strip() or set(candidate) & set("<>&\"'{}"):
             candidate = f"Column{len(names)}"
         while candidate in used:
             candidate += "_"

@@ -11,6 +11,7 @@ from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.space import FloatArray
 from vesselgraph.surface.balance import balance
+from vesselgraph.surface.check import face_components
 from vesselgraph.surface.cones import drawn_radii, make_field
 from vesselgraph.surface.decimate import Sheet, decimate
 from vesselgraph.surface.field import RADIUS_FRACTION, Bound, Field, nearest
@@ -79,6 +80,7 @@ def build_surface(graph: VesselGraph, config: SurfaceConfig = _DEFAULT, *, progr
     points, _ = on_surface(field, points, progress)
     if config.max_error > 0:
         points, faces = _within_bound(field, points, faces, config, progress)
+    points, faces = without_specks(points, faces, field.step**3)
     return Mesh(points + origin, faces, _point_data(graph, field, points, radii.known, progress))
 
 
@@ -92,6 +94,19 @@ def _within_bound(
     _, radius = _labels(field, points, progress)
     faces, kept = decimate(field, Sheet(points, normals, radius, slack), faces, bound, progress)
     return balance(field, points[kept], normals[kept], faces, bound), faces
+
+
+def without_specks(points: FloatArray, faces: IntArray, smallest: float) -> tuple[FloatArray, IntArray]:
+    """Return the surface without its closed pieces of less than ``smallest`` mm3, and without the points only they had.
+
+    They are left where vessels nearly touch: bubbles of a fraction of a grid cell, whose sides the bound lets cross.
+    """
+    piece = face_components(faces, len(points))
+    a, b, c = (points[faces[:, i]] for i in range(3))
+    volume = np.bincount(piece, np.einsum("ij,ij->i", a - a[:1], np.cross(b - a[:1], c - a[:1])) / 6.0)
+    faces = faces[np.abs(volume)[piece] >= smallest]
+    used, faces = np.unique(faces, return_inverse=True)
+    return points[used], faces.reshape(-1, 3)
 
 
 def _labels(field: Field, points: FloatArray, progress: Progress) -> tuple[IntArray, FloatArray]:

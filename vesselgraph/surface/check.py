@@ -106,7 +106,7 @@ def check_surface(mesh: Mesh, graph: VesselGraph | None = None, config: SurfaceC
     ends, edge = edges_of(faces)
     closed = bool((np.bincount(edge.ravel(), minlength=len(ends)) == 2).all())
     two_manifold = closed and _has_one_fan(faces, edge, len(ends))
-    component = _components(faces, mesh.n_points)
+    component = face_components(faces, mesh.n_points)
     n_components = int(component.max()) + 1 if len(component) else 0
     a, b, c = (points[faces[:, i]] for i in range(3))
     volumes = np.bincount(component, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0, n_components)
@@ -145,13 +145,13 @@ def _against_graph(
     return SurfaceCheck(**{**asdict(topology), **found})
 
 
-def _components(faces: IntArray, n_points: int) -> IntArray:
+def face_components(faces: IntArray, n_points: int) -> IntArray:
     """Return the connected surface each face belongs to, (F,), numbered from 0 without gaps."""
     if not len(faces):
         return np.zeros(0, np.int64)
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(n_points, n_points))
-    _, label = connected_components(links, directed=False)
+    _, label = connectedface_components(links, directed=False)
     return np.asarray(np.unique(label[faces[:, 0]], return_inverse=True)[1], dtype=np.int64)
 
 
@@ -171,7 +171,7 @@ def _has_one_fan(faces: IntArray, edge: IntArray, n_edges: int) -> bool:
         ]
     )
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n_corners, n_corners))
-    n_fans, _ = connected_components(links, directed=False)
+    n_fans, _ = connectedface_components(links, directed=False)
     return bool(n_fans == len(np.unique(faces)))
 
 
