@@ -11,6 +11,7 @@ from vesselgraph.errors import BudgetError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
 from vesselgraph.surface import build_surface, check_surface
+from vesselgraph.surface.build import without_specks
 from vesselgraph.surface.cases import MIDDLE, _share_face, marching_cases
 from vesselgraph.surface.cones import cone_table, drawn_radii, make_field
 from vesselgraph.surface.field import RADIUS_FRACTION, Bound

@@ -151,7 +151,7 @@ def face_components(faces: IntArray, n_points: int) -> IntArray:
         return np.zeros(0, np.int64)
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(n_points, n_points))
-    _, label = connectedface_components(links, directed=False)
+    _, label = connected_components(links, directed=False)
     return np.asarray(np.unique(label[faces[:, 0]], return_inverse=True)[1], dtype=np.int64)
 
 
@@ -171,7 +171,7 @@ def _has_one_fan(faces: IntArray, edge: IntArray, n_edges: int) -> bool:
         ]
     )
     links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n_corners, n_corners))
-    n_fans, _ = connectedface_components(links, directed=False)
+    n_fans, _ = connected_components(links, directed=False)
     return bool(n_fans == len(np.unique(faces)))
 
 
