@@ -98,14 +98,14 @@ def test_a_bridge_into_nothing_goes():
     assert prune(drawn(STEM, bridge, faint, bridges=[1]), CONFIG).length == pytest.approx(40.0)
 
 
-def ring_with_tails(closing_heat):
-    """Two half circles of radius 10 between tails; the second one as hot as asked."""
+def ring_with_tails(closing_heat, radius=1.0):
+    """Two half circles of radius 10 between tails; the second one as hot, both as wide as asked."""
     half = circle(10.0, 0.5)
     other = half * [1.0, -1.0, 1.0]
     half[-1] = other[-1] = [-10.0, 0.0, 0.0]
     return drawn(
-        (half, 1.0, HOT),
-        (other, 1.0, closing_heat),
+        (half, radius, HOT),
+        (other, radius, closing_heat),
         ([[10, 0, 0], [40, 0, 0]], 2.0, HOT),
         ([[-10, 0, 0], [-40, 0, 0]], 1.0, HOT),
     )
@@ -115,6 +115,14 @@ def test_a_hot_loop_stays_and_is_counted():
     graph = prune(ring_with_tails(0.7), CONFIG)
     assert betti_of_graph(graph) == (1, 1)
     assert (graph.edge_data["tree_id"] == 1).all()
+
+
+def test_a_loop_without_a_hole_between_its_vessels_is_opened_with_a_reason():
+    # A ring of radius 10 is closed over at radius 10; half as much again is asked for: 10 / 1.5 = 6.7.
+    assert betti_of_graph(prune(ring_with_tails(0.7, radius=5.5), CONFIG)) == (1, 1)
+    judged = judge(ring_with_tails(0.7, radius=8.0), CONFIG)
+    assert betti_of_graph(prune(judged, CONFIG)) == (1, 0)
+    assert judged.edge_data["reason"][~judged.edge_data["keep"]].tolist() == ["loop around no hole"]
 
 
 def test_a_cold_loop_is_opened_with_a_reason():
