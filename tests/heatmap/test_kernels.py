@@ -45,7 +45,7 @@ def test_smoothing_keeps_constants_and_leaves_its_input():
     assert 2.0 * taps.sum() - taps[0] == pytest.approx(1.0, abs=1e-6)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(symmetric)
 def test_ridge_strength_is_the_mean_of_the_two_lowest_eigenvalues(entries):
     values = np.float32(entries)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesselgraph.tracing.ridges import plane_axes, ridge_distance
@@ -26,6 +26,7 @@ unit_vectors = st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.nor
 points = st.tuples(*[st.floats(3, 5)] * 3)
 
 
+@settings(deadline=None)
 @given(points, unit_vectors)
 def test_the_ridge_of_a_paraboloid_is_found_exactly(point, direction):
     away = across(point, direction)
@@ -77,6 +78,7 @@ def test_the_border_has_no_ridge():
     assert distances(field, np.zeros((0, 3), np.int64)).shape == (0,)
 
 
+@settings(deadline=None)
 @given(unit_vectors)
 def test_axes_of_the_plane_across(direction):
     tangent = np.array(direction) / np.linalg.norm(direction)

@@ -127,6 +127,7 @@ def test_simple_points_by_hand(neighbours, expected):
     assert bool(is_simple(bits_of(box))) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**26 - 1))
 def test_lowest_bit(bits):
     assert int(lowest_bit(np.uint32(bits))) == (bits & -bits).bit_length() - 1

@@ -182,8 +182,9 @@ def values_on(volume, positions):
     )
 
 
-def test_evidence_of_heat_by_its_definitions():
-    heatmap = broken_line()
+@pytest.mark.parametrize("which", ["broken line", "fork"])
+def test_evidence_of_heat_by_its_definitions(which):
+    heatmap = broken_line() if which == "broken line" else fork()[1]
     graph = trace(heatmap, CONFIG.model_copy(update={"max_gap": 8.0}))
     along = values_on(heatmap.heat, graph.path_position)
     np.testing.assert_allclose(graph.path_data["heat"], along, atol=1e-5)
