@@ -4,6 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every CI run; other ones at every run by hand.
+settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    settings.load_profile("ci")
 
 # Before numba, ITK or torch are imported: two workers with two threads each only wait for one another.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -142,7 +142,7 @@ class PruneConfig(StageConfig):
     A branch earns its heat above ``min_heat``, summed over its length; the sub-forest that earns most is kept.
     """
 
-    min_heat: float = Field(0.33, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
+    min_heat: float = Field(0.3, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
     branch_cost: float = Field(
         0.5, ge=0, description="what a side branch must earn beyond its parent's wall, mm of heat per mm of its radius"
     )

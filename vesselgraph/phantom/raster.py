@@ -137,6 +137,11 @@ def coverage_bits(
     """Return, for each voxel, which of its 3 x 3 x 3 sub-samples lie inside the vessels: one bit each.
 
     ``caliber``, a float32 array of the grid, is raised to the radius (mm) of the widest vessel that reaches each voxel.
+
+    Raises
+    ------
+    RangeError
+        The shape is not three positive numbers.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise RangeError("a positive grid shape of three axes", f"{shape}", "pass (planes, rows, columns)")

@@ -19,8 +19,8 @@ _RINGS = np.linspace(0.0, 2.5, 11)
 _N_ANGLES = 12
 _N_BACKGROUND = 3
 _HALF_WINDOW = 3
-# A profile may correct the guess by these factors; beyond, it has met another structure.
-_NARROWEST, _WIDEST = 0.25, 1.5
+# A profile may correct the guess by these factors; a wider one has met another structure, and the guess stays.
+_NARROWEST, _WIDEST = 0.25, 1.4
 
 
 @njit(cache=True, nogil=True)
@@ -97,7 +97,7 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
     """Return the graph with radii where the image falls half-way from the vessel's axis to what is around it.
 
     Profiles across the path are the median over the circle, averaged along a few neighbours, so that neither noise nor a
-    neighbour on one side decides. Points whose profile does not fall to the middle keep the radius they had. A vessel
+    neighbour on one side decides. Points whose profile does not fall to the middle close by keep the radius they had. A vessel
     narrower than the image's own blur shows the half-width of that blur, about a voxel.
 
     Parameters
@@ -141,4 +141,5 @@ def _half_width(profile: FloatArray, guess: FloatArray) -> FloatArray:
     before, after = share[ring - 1, column], share[ring, column]
     part = np.clip((before - 0.5) / np.where(before == after, 1.0, before - after), 0.0, 1.0)
     width = guess * (_RINGS[ring - 1] + part * (_RINGS[1] - _RINGS[0]))
-    return np.where(found & (width > 0.0), np.clip(width, _NARROWEST * guess, _WIDEST * guess), guess)
+    believed = found & (width > 0.0) & (width <= _WIDEST * guess)
+    return np.where(believed, np.maximum(width, _NARROWEST * guess), guess)
