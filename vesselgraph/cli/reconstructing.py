@@ -13,7 +13,7 @@ import vesselgraph as vg
 from vesselgraph.cli.evaluating import score_table
 from vesselgraph.cli.frame import ConfigOption, QuietOption, SetOption, load_config, progress_bar, say, warn
 from vesselgraph.cli.phantoms import DICOM_FOLDER, TRUTH_GRAPH, write_phantom
-from vesselgraph.config import PhantomConfig, PipelineConfig
+from vesselgraph.config import GENERATED_CT, PhantomConfig, PipelineConfig
 from vesselgraph.errors import InputError
 from vesselgraph.progress import Progress
 
@@ -74,8 +74,11 @@ def demo(
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in the browser.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the whole way on a generated CT: write it as DICOM, read it back, reconstruct it, score it against its truth."""
-    config = load_config(recipe, overrides)
+    """Show the whole way on a generated CT: write it as DICOM, read it back, reconstruct it, score it against its truth.
+
+    The generated CT is pruned less strictly than real ones (prune.min_heat = 0.16); --image uses the settings for real CT.
+    """
+    config = load_config(recipe, [*(GENERATED_CT if image is None else ()), *(overrides or [])])
     _check_inputs([path for path in (image, mask) if path])
     vg.check_folder(out)
     scores = None

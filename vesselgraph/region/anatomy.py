@@ -16,7 +16,7 @@ from vesselgraph.region.patient_grid import BoolGrid, PatientGrid
 # blood in the portal phase below 220 HU.
 _TISSUE = -300.0
 _LUNG = (-960.0, -500.0)
-_BONE = 250.0
+BONE = 250.0
 # A lung base in view has more than this; smaller pieces are partial volume along the skin, or a stomach bubble.
 _MIN_LUNG_ML = 100.0
 # Half of one vertebral body.
@@ -50,7 +50,7 @@ class Anatomy:
 def find_anatomy(grid: PatientGrid) -> Anatomy:
     """Return body, lungs, bone and midline; masks are empty where there is no body."""
     body = _body(grid)
-    bone = body & (grid.hu > _BONE)
+    bone = body & (grid.hu > BONE)
     landmark = bone if grid.millilitres(bone) >= _MIN_BONE_ML else body
     columns = np.nonzero(landmark)[2]
     midline = float(np.median(columns)) if columns.size else grid.hu.shape[2] / 2.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesselgraph.config import RegionConfig
 from vesselgraph.errors import InputError
 from vesselgraph.progress import Progress, silent
-from vesselgraph.region.anatomy import find_anatomy
+from vesselgraph.region.anatomy import BONE, find_anatomy
 from vesselgraph.region.balls import distance_to
 from vesselgraph.region.checks import Check, assess, cut_faces
 from vesselgraph.region.inside import inside_patient
@@ -146,7 +147,7 @@ def _liver(finding: _Finding, config: RegionConfig) -> Region:
     measurements = describe(image, organ) | {check.name: check.value for check in finding.checks}
     note = (
         f"The liver was estimated from its brightness ({finding.candidate.mode_hu:.0f} HU), place and shape; no network was "
-        f"used. A rim of {config.margin:g} mm was added."
+        f"used. A rim of {config.margin:g} mm was added, without bone."
     )
     cut = cut_faces(finding.grid, finding.candidate.inside)
     if cut:
@@ -168,7 +169,9 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     """Return the organ, and the organ with its rim, on the image grid: smooth level sets of the distance to its surface."""
     step = grid.step
     outward = distance_to(candidate.inside, step) - step / 2.0
-    distance = Volume(np.pad(outward, 1, mode="edge"), grid.space.shifted((-1, -1, -1)))
+    # Bone answers a ridge filter like the widest vessel: the rim ends before the ribs.
+    from_bone = distance_to((grid.hu > BONE) & (outward > 0.0), step)
+    distance, clear = (_repeated_at_the_border(grid, values) for values in (outward, np.minimum(from_bone, 1e3)))
     near = np.argwhere(outward <= margin + step)
     low, high = near.min(axis=0) - 1, near.max(axis=0) + 1
     corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -177,10 +180,17 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, first + 1, image.shape)
     box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
-    fine = np.asarray(resample(distance, image.space.shifted(first), shape, fill=1e6).array, dtype=np.float32)
+    fine, free = (
+        np.asarray(resample(volume, image.space.shifted(first), shape, fill=1e6).array, dtype=np.float32)
+        for volume in (distance, clear)
+    )
     organ, mask = np.zeros(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
-    organ[box], mask[box] = fine <= 0.0, fine <= margin
+    organ[box], mask[box] = fine <= 0.0, (fine <= 0.0) | ((fine <= margin) & (free > step))
     return organ, mask
+
+
+def _repeated_at_the_border(grid: PatientGrid, values: NDArray[np.float32]) -> Volume:
+    return Volume(np.pad(values, 1, mode="edge"), grid.space.shifted((-1, -1, -1)))
 
 
 def _fallback(finding: _Finding) -> Region:
