@@ -81,7 +81,8 @@ def smooth(volume: Float32, sigma_vox: float) -> Float32:
 def ridge_strength(hzz, hyy, hxx, hzy, hzx, hyx):  # type: ignore[no-untyped-def]
     """Return the bright-tube strength of a Hessian: the geometric mean of its two most negative eigenvalues.
 
-    0 unless both are negative and the mean of all three is. A sheet (one strong eigenvalue) scores low, a tube high, a blob as a tube.
+    0 unless both are negative and the mean of all three is. A sheet (one strong eigenvalue) scores low, a tube high,
+    a blob as a tube.
     """
     mean = (hzz + hyy + hxx) / np.float32(3.0)
     if mean >= 0.0:
