@@ -247,7 +247,9 @@ def test_surface_that_is_too_fine_at_any_step_is_refused():
 
 
 def test_surface_is_no_finer_than_the_data_unless_asked_for():
-    assert pipeline._as_fine_as_the_data(SurfaceConfig(), 0.7) == SurfaceConfig()
+    fine = SurfaceConfig(max_blocks=250_000)
+    assert pipeline._as_fine_as_the_data(fine, 0.7) == fine
+    assert pipeline._as_fine_as_the_data(SurfaceConfig(), 0.7).max_blocks == 100_000
     coarse = pipeline._as_fine_as_the_data(SurfaceConfig(step=0.4), 3.0)
     assert coarse.step == 0.4
     assert coarse.min_radius == pytest.approx(3 * SurfaceConfig().min_radius)

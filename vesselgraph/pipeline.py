@@ -28,6 +28,8 @@ from vesselgraph.volume import Heatmap, PhaseSet, Volume
 _COARSER = 1.5
 _COARSEST_MIN_RADIUS = 2.5
 _MOST_SCALE = 5.0
+# About a minute of one core; finer surfaces of wide fields of view are drawn by asking for more blocks.
+_QUICK_BLOCKS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +175,12 @@ def _run_stages(
 
 
 def _as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
-    """Return the settings with the lengths nobody set scaled up for a tracing grid coarser than 1 mm.
+    """Return the settings, what nobody set adapted: lengths scaled up for a tracing grid coarser than 1 mm, fewer blocks.
 
     Centerlines and radii of such data are not known any better, and the work grows with the inverse square of the step.
     """
+    if "max_blocks" not in config.model_fields_set:
+        config = config.model_copy(update={"max_blocks": min(config.max_blocks, _QUICK_BLOCKS)})
     lengths = {"step", "min_radius", "max_error"} - config.model_fields_set
     scale = min(max(step, 1.0), _MOST_SCALE)
     return config.model_copy(update={name: scale * getattr(config, name) for name in lengths}) if scale > 1.0 else config

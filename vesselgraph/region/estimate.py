@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import ndimage
 
 from vesselgraph.config import RegionConfig
 from vesselgraph.errors import InputError
@@ -15,12 +15,15 @@ from vesselgraph.region.balls import distance_to
 from vesselgraph.region.checks import Check, assess, cut_faces
 from vesselgraph.region.inside import inside_patient
 from vesselgraph.region.liver import Candidate, find_candidate
+from vesselgraph.region.margin import add_margin
 from vesselgraph.region.measure import describe, is_scaled_in_hu
 from vesselgraph.region.model import Region
 from vesselgraph.region.patient_grid import BoolGrid, PatientGrid, to_patient_grid
 from vesselgraph.resampling import resample
 from vesselgraph.volume import PhaseSet, Volume
 
+_MIN_BONE_MM3 = 50.0
+_BONE_RIM = 3.0
 _PORTAL_WORDS = ("port", "ven", "pv")
 
 
@@ -144,6 +147,7 @@ def _liver(finding: _Finding, config: RegionConfig) -> Region:
     assert finding.candidate is not None
     image = finding.image
     organ, mask = _on_image_grid(finding.grid, finding.candidate, image, config.margin)
+    mask &= organ | ~_bone_near(image, mask & ~organ)
     measurements = describe(image, organ) | {check.name: check.value for check in finding.checks}
     note = (
         f"The liver was estimated from its brightness ({finding.candidate.mode_hu:.0f} HU), place and shape; no network was "
@@ -169,9 +173,7 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     """Return the organ, and the organ with its rim, on the image grid: smooth level sets of the distance to its surface."""
     step = grid.step
     outward = distance_to(candidate.inside, step) - step / 2.0
-    # Bone answers a ridge filter like the widest vessel: the rim ends before the ribs.
-    from_bone = distance_to((grid.hu > BONE) & (outward > 0.0), step)
-    distance, clear = (_repeated_at_the_border(grid, values) for values in (outward, np.minimum(from_bone, 1e3)))
+    distance = Volume(np.pad(outward, 1, mode="edge"), grid.space.shifted((-1, -1, -1)))
     near = np.argwhere(outward <= margin + step)
     low, high = near.min(axis=0) - 1, near.max(axis=0) + 1
     corners = np.stack(np.meshgrid(*zip(low, high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -180,17 +182,18 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, first + 1, image.shape)
     box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
     shape = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
-    fine, free = (
-        np.asarray(resample(volume, image.space.shifted(first), shape, fill=1e6).array, dtype=np.float32)
-        for volume in (distance, clear)
-    )
+    fine = np.asarray(resample(distance, image.space.shifted(first), shape, fill=1e6).array, dtype=np.float32)
     organ, mask = np.zeros(image.shape, dtype=bool), np.zeros(image.shape, dtype=bool)
-    organ[box], mask[box] = fine <= 0.0, (fine <= 0.0) | ((fine <= margin) & (free > step))
+    organ[box], mask[box] = fine <= 0.0, fine <= margin
     return organ, mask
 
 
-def _repeated_at_the_border(grid: PatientGrid, values: NDArray[np.float32]) -> Volume:
-    return Volume(np.pad(values, 1, mode="edge"), grid.space.shifted((-1, -1, -1)))
+def _bone_near(image: Volume, rim: BoolGrid) -> BoolGrid:
+    """Return the voxels within 3 mm of bone in the rim: it answers a ridge filter like the widest vessel."""
+    labels, n_labels = ndimage.label(rim & (np.asarray(image.array) > BONE))
+    volume = np.bincount(labels.ravel(), minlength=n_labels + 1) * image.space.voxel_volume
+    volume[0] = 0.0
+    return np.asarray(add_margin(image.with_array((volume > _MIN_BONE_MM3)[labels]), _BONE_RIM).array)
 
 
 def _fallback(finding: _Finding) -> Region:
