@@ -19,7 +19,7 @@ _RINGS = np.linspace(0.0, 2.5, 11)
 _N_ANGLES = 12
 _N_BACKGROUND = 3
 _HALF_WINDOW = 3
-# A profile may correct the guess by these factors; a wider one has met another structure, and the guess stays.
+# A profile may correct the guess by these factors; a wider one has met another structure.
 _NARROWEST, _WIDEST = 0.25, 1.4
 
 
@@ -97,8 +97,9 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
     """Return the graph with radii where the image falls half-way from the vessel's axis to what is around it.
 
     Profiles across the path are the median over the circle, averaged along a few neighbours, so that neither noise nor a
-    neighbour on one side decides. Points whose profile does not fall to the middle close by keep the radius they had. A vessel
-    narrower than the image's own blur shows the half-width of that blur, about a voxel.
+    neighbour on one side decides. Points whose profile does not fall to the middle close by take the radius of the nearest
+    that do; a branch without any keeps its guess. A vessel narrower than the image's own blur shows the half-width of that
+    blur, about a voxel.
 
     Parameters
     ----------
@@ -114,7 +115,11 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
     for low, high in zip(graph.path_offset[:-1], graph.path_offset[1:], strict=True):
         window = min(_HALF_WINDOW, (high - low - 1) // 2)
         smooth = _running_mean(profile[:, low:high], window)
-        radius[low:high] = _running_mean(_half_width(smooth, guess[low:high])[None, :], window)[0]
+        width = _half_width(smooth, guess[low:high])
+        known = np.flatnonzero(np.isfinite(width))
+        if len(known):
+            width = np.interp(np.arange(high - low), known, width[known])
+            radius[low:high] = _running_mean(width[None, :], window)[0]
     node = np.full(graph.n_nodes, np.nan)
     for end, point in ((0, graph.path_offset[:-1]), (1, graph.path_offset[1:] - 1)):
         np.fmax.at(node, graph.edge_nodes[:, end], radius[point])
@@ -130,7 +135,7 @@ def _running_mean(values: FloatArray, window: int) -> FloatArray:
 
 
 def _half_width(profile: FloatArray, guess: FloatArray) -> FloatArray:
-    """Return the radius at which profiles (rings, n) first cross the middle between axis and background, (n,)."""
+    """Return the radius at which profiles (rings, n) first cross the middle between axis and background, (n,); else NaN."""
     background = profile[-_N_BACKGROUND:].mean(axis=0)
     share = (profile - background) / np.where(profile[0] == background, 1.0, profile[0] - background)
     below = share < 0.5
@@ -142,4 +147,4 @@ def _half_width(profile: FloatArray, guess: FloatArray) -> FloatArray:
     part = np.clip((before - 0.5) / np.where(before == after, 1.0, before - after), 0.0, 1.0)
     width = guess * (_RINGS[ring - 1] + part * (_RINGS[1] - _RINGS[0]))
     believed = found & (width > 0.0) & (width <= _WIDEST * guess)
-    return np.where(believed, np.maximum(width, _NARROWEST * guess), guess)
+    return np.where(believed, np.maximum(width, _NARROWEST * guess), np.nan)
