@@ -15,13 +15,13 @@ import pytest
 
 import vesselgraph as vg
 from vesselgraph.cli import main
-from vesselgraph.config import PhantomConfig
+from vesselgraph.config import GENERATED_CT, PhantomConfig
 from vesselgraph.results import RESULT_FILES
 
 SMALL = PhantomConfig(
     shape=(56, 56, 56), spacing=(1.8, 1.8, 1.8), n_tips=4, portal_contrast=180.0, hepatic_contrast=170.0, noise=8.0
 )
-LIGHT = ["--set", "region.method=whole", "--set", "heatmap.n_scales=3", "--set", "surface.step=1.0"]
+LIGHT = ["--set", "region.method=whole", "--set", "heatmap.n_scales=3", "--set", "surface.step=1.0", "--set", *GENERATED_CT]
 
 
 @pytest.fixture(scope="module")
