@@ -19,7 +19,7 @@ _SHELL = (1.5, 2.0, 2.5)
 
 
 def measure_evidence(graph: VesselGraph, heat: Volume, image: Volume | None = None) -> VesselGraph:
-    """Return the graph with its evidence: the path column ``heat`` and edge columns.
+    """Return the graph with its evidence: the path columns ``heat`` and ``contrast``, and edge columns.
 
     ``mean_heat``, ``min_heat``, ``low_heat`` (lower quartile): heat along the branch. ``mean_radius`` mm. ``gap_length`` mm:
     length of a bridge, 0 for a traced branch. ``protrusion`` mm: how far a branch with one free end sticks out of the vessel
@@ -36,9 +36,11 @@ def measure_evidence(graph: VesselGraph, heat: Volume, image: Volume | None = No
         "gap_length": np.where(graph.edge_data["generator"] == 2, graph.edge_length, 0.0),
         "protrusion": protrusion(graph),
     }
+    path = {"heat": along}
     if image is not None:
-        columns["contrast"] = _per_branch(graph, _contrast(graph, image), np.mean)
-    return graph.with_columns(edge=columns, path={"heat": along})
+        path["contrast"] = _contrast(graph, image)
+        columns["contrast"] = _per_branch(graph, path["contrast"], np.mean)
+    return graph.with_columns(edge=columns, path=path)
 
 
 def _per_branch(
