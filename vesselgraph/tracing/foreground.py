@@ -1,0 +1,181 @@
+"""The foreground: the list of voxels above a threshold, with everyone's neighbours. All of tracing runs on this list.
+
+Strategy. Voxels are listed in raster order, so those of one line (fixed plane and row) lie side by side, in rising columns. Two
+passes over the volume make the list, one that counts each line and one that fills it. The neighbours of a line lie on the nine
+lines around it (its own among them); walking two lines side by side, like a merge, finds them without any search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Foreground:
+    """Voxels of an object in a box, in raster order, and who touches whom.
+
+    Attributes
+    ----------
+    shape : (3,)
+        Planes, rows and columns of the box.
+    voxels : (n, 3) int32
+        Plane, row, column of each voxel. A voxel's place in this list is its id.
+    row_start : (planes * rows + 1,) int64
+        The ids on line ``plane * rows + row`` are ``row_start[line]`` up to, not including, ``row_start[line + 1]``.
+    neighbours : (n, 26) int32
+        Ids of the 26 neighbours in the order of ``topology.OFFSETS``; -1 where there is no voxel of the object.
+    """
+
+    shape: tuple[int, int, int]
+    voxels: Int32
+    row_start: Int64
+    neighbours: Int32
+
+    def __len__(self) -> int:
+        """Return the number of voxels."""
+        return len(self.voxels)
+
+
+@njit(cache=True, nogil=True)
+def voxel_at(row_start, voxels, n_planes, n_rows, n_columns, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the id of the voxel at a place, -1 if it is none of the object or outside of the box."""
+    if z < 0 or y < 0 or x < 0 or z >= n_planes or y >= n_rows or x >= n_columns:
+        return -1
+    line = z * n_rows + y
+    low, high = row_start[line], row_start[line + 1]
+    stop = high
+    while low < high:
+        middle = (low + high) >> 1
+        if voxels[middle, 2] < x:
+            low = middle + 1
+        else:
+            high = middle
+    if low < stop and voxels[low, 2] == x:
+        return low
+    return -1
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _count(heat, inside, bounded, threshold, counts):  # type: ignore[no-untyped-def]
+    """Fill the number of voxels of each line into ``counts`` (planes * rows,)."""
+    n_planes, n_rows, n_columns = heat.shape
+    for z in prange(n_planes):
+        for y in range(n_rows):
+            n = 0
+            if bounded:
+                for x in range(n_columns):
+                    n += (heat[z, y, x] > threshold) & inside[z, y, x]
+            else:
+                for x in range(n_columns):
+                    n += heat[z, y, x] > threshold
+            counts[z * n_rows + y] = n
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _fill(heat, inside, bounded, threshold, row_start, voxels):  # type: ignore[no-untyped-def]
+    n_planes, n_rows = heat.shape[:2]
+    for z in prange(n_planes):
+        for y in range(n_rows):
+            i, stop = row_start[z * n_rows + y], row_start[z * n_rows + y + 1]
+            x = 0
+            while i < stop:
+                if heat[z, y, x] > threshold and (not bounded or inside[z, y, x]):
+                    voxels[i, 0], voxels[i, 1], voxels[i, 2] = z, y, x
+                    i += 1
+                x += 1
+
+
+@njit(cache=True, nogil=True, parallel=True)
+def _join_lines(voxels, row_start, n_planes, n_rows, neighbours):  # type: ignore[no-untyped-def]
+    """Fill ``neighbours`` by walking each line beside the nine lines around it."""
+    for z in prange(n_planes):
+        for y in range(n_rows):
+            line = z * n_rows + y
+            first, last = row_start[line], row_start[line + 1]
+            if first == last:
+                continue
+            slot = 0
+            for dz in range(-1, 2):
+                for dy in range(-1, 2):
+                    own = dz == 0 and dy == 0
+                    width = 2 if own else 3
+                    there = 0 <= z + dz < n_planes and 0 <= y + dy < n_rows
+                    j = row_start[line + dz * n_rows + dy] if there else 0
+                    stop = row_start[line + dz * n_rows + dy + 1] if there else 0
+                    for i in range(first, last):
+                        for k in range(width):
+                            neighbours[i, slot + k] = -1
+                        x = voxels[i, 2]
+                        while j < stop and voxels[j, 2] < x - 1:
+                            j += 1
+                        k = j
+                        while k < stop and voxels[k, 2] <= x + 1:
+                            step = voxels[k, 2] - x
+                            if not own:
+                                neighbours[i, slot + step + 1] = k
+                            elif step != 0:
+                                neighbours[i, slot + (step + 1) // 2] = k
+                            k += 1
+                    slot += width
+
+
+def find_foreground(heat: NDArray[Any], threshold: float, *, inside: NDArray[np.bool_] | None = None) -> Foreground:
+    """Return the voxels hotter than ``threshold``.
+
+    Parameters
+    ----------
+    heat : (planes, rows, columns)
+        Any real type. Voxels that are not a number are left out.
+    threshold : float
+        Voxels at the threshold itself are left out.
+    inside : same shape, bool, optional
+        Voxels where this is false are left out.
+
+    Returns
+    -------
+    foreground : Foreground
+        Empty if nothing is hotter.
+
+    Notes
+    -----
+    ``heat`` is read twice, in parallel over its planes; nothing of its size is made. 116 bytes a voxel of the foreground.
+
+    Examples
+    --------
+    >>> heat = np.zeros((1, 2, 3), np.float32)
+    >>> heat[0, 0, 1] = heat[0, 1, 2] = 1.0
+    >>> found = find_foreground(heat, 0.5)
+    >>> found.voxels.tolist(), found.row_start.tolist()
+    ([[0, 0, 1], [0, 1, 2]], [0, 1, 2])
+    >>> found.neighbours.max(axis=1).tolist()
+    [1, 0]
+    """
+    n_planes, n_rows, n_columns = heat.shape
+    bounded = inside is not None
+    mask = inside if inside is not None else np.ones((1, 1, 1), np.bool_)
+    counts = np.empty(n_planes * n_rows, np.int64)
+    limit = heat.dtype.type(threshold) if heat.dtype.kind == "f" else threshold
+    _count(heat, mask, bounded, limit, counts)
+    row_start = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=row_start[1:])
+    voxels = np.empty((int(row_start[-1]), 3), np.int32)
+    _fill(heat, mask, bounded, limit, row_start, voxels)
+    return from_list((n_planes, n_rows, n_columns), voxels, row_start)
+
+
+def from_list(shape: tuple[int, int, int], voxels: Int32, row_start: Int64 | None = None) -> Foreground:
+    """Return the foreground of voxels (n, 3) that are in raster order and inside of ``shape``."""
+    if row_start is None:
+        line = voxels[:, 0].astype(np.int64) * shape[1] + voxels[:, 1]
+        row_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
+    neighbours = np.empty((len(voxels), 26), np.int32)
+    _join_lines(voxels, row_start, shape[0], shape[1], neighbours)
+    return Foreground(shape, voxels, row_start, neighbours)
