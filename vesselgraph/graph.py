@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.errors import GraphInvariantError
-from vesselgraph.space import FloatArray, Space
+from vesselgraph.space import FloatArray, Rebuilt, Space
 
 if TYPE_CHECKING:
     import networkx
@@ -50,7 +50,7 @@ def _ids(mask: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class VesselGraph:
+class VesselGraph(Rebuilt):
     """Vessels as nodes joined by branches; every branch is a polyline with radii.
 
     A *node* is a branch point or a tip, a *branch* (edge) is the polyline between two nodes, a *path point* is one vertex of

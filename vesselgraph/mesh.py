@@ -10,11 +10,11 @@ import numpy as np
 
 from vesselgraph.errors import RangeError, ShapeError
 from vesselgraph.graph import Column, IntArray, _read_only
-from vesselgraph.space import FloatArray
+from vesselgraph.space import FloatArray, Rebuilt
 
 
 @dataclass(frozen=True, eq=False)
-class Mesh:
+class Mesh(Rebuilt):
     """A triangle surface; faces turn counter-clockwise seen from outside.
 
     Letters: P points, F faces.

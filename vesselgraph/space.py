@@ -6,8 +6,10 @@ Array axes are plane, row, column; x, y, z exist only in world space.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,8 +31,20 @@ def _frozen(values: ArrayLike, shape: tuple[int, ...], name: str) -> FloatArray:
     return array
 
 
+class Rebuilt:
+    """Base of frozen dataclasses: copying and pickling call the constructor, so that a copy is checked and read-only too."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the class and the arguments that make this object again."""
+        return type(self), tuple(_plain(getattr(self, entry.name)) for entry in fields(self))  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, MappingProxyType) else value
+
+
 @dataclass(frozen=True, eq=False)
-class Space:
+class Space(Rebuilt):
     """A regular, possibly oblique grid in world millimetres (LPS).
 
     ``world = origin + direction @ (index * spacing)`` with ``index`` in array order (plane, row, column).

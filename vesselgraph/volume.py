@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.errors import InputError, RangeError, ShapeError, SpaceMismatchError
-from vesselgraph.space import FloatArray, Space
+from vesselgraph.space import FloatArray, Rebuilt, Space
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class Volume(Rebuilt):
     """A read-only 3-D array with its place in the patient.
 
     Parameters
@@ -127,7 +127,7 @@ def _describe(volume: Volume) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseSet(Mapping[str, Volume]):
+class PhaseSet(Rebuilt, Mapping[str, Volume]):
     """Named contrast phases on one grid, in a stated order; the first is the reference.
 
     Parameters
@@ -179,7 +179,7 @@ class PhaseSet(Mapping[str, Volume]):
 
 
 @dataclass(frozen=True, eq=False)
-class Heatmap:
+class Heatmap(Rebuilt):
     """How much each voxel looks like a vessel centerline, and how wide the vessel there seems.
 
     Parameters

@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Literal
 
 from vesselgraph.errors import RangeError, ShapeError
+from vesselgraph.space import Rebuilt
 from vesselgraph.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class Region(Rebuilt):
     """Where vessels are looked for.
 
     Parameters
