@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vesselgraph.metrics.apls import Apls, apls
 from vesselgraph.metrics.graphs import GraphScores, RadiusError, betti_of_graph, compare_graphs
 from vesselgraph.metrics.masks import MaskScores, betti_of_mask, mask_cldice, mask_scores
 from vesselgraph.metrics.matching import Pairs, Score, match_nearest_first, match_one_to_one, pairs_within
@@ -9,12 +10,14 @@ from vesselgraph.metrics.sampling import Samples, sample_graph
 from vesselgraph.metrics.skeleton import skeleton_graph
 
 __all__ = [
+    "Apls",
     "GraphScores",
     "MaskScores",
     "Pairs",
     "RadiusError",
     "Samples",
     "Score",
+    "apls",
     "betti_of_graph",
     "betti_of_mask",
     "compare_graphs",
