@@ -104,12 +104,26 @@ def ridge_strength(hzz, hyy, hxx, hzy, hzx, hyx):  # type: ignore[no-untyped-def
     return np.float32(math.sqrt(lowest * middle))
 
 
+@njit(cache=True, fastmath=True, nogil=True)
+def ridge_at(v, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the ridge strength of the central-difference Hessian at an inner voxel."""
+    two, quarter = np.float32(2.0), np.float32(0.25)
+    centre = two * v[z, y, x]
+    hzz = v[z - 1, y, x] + v[z + 1, y, x] - centre
+    hyy = v[z, y - 1, x] + v[z, y + 1, x] - centre
+    hxx = v[z, y, x - 1] + v[z, y, x + 1] - centre
+    if hzz + hyy + hxx >= 0.0:
+        return np.float32(0.0)
+    hzy = quarter * (v[z + 1, y + 1, x] - v[z + 1, y - 1, x] - v[z - 1, y + 1, x] + v[z - 1, y - 1, x])
+    hzx = quarter * (v[z + 1, y, x + 1] - v[z + 1, y, x - 1] - v[z - 1, y, x + 1] + v[z - 1, y, x - 1])
+    hyx = quarter * (v[z, y + 1, x + 1] - v[z, y + 1, x - 1] - v[z, y - 1, x + 1] + v[z, y - 1, x - 1])
+    return ridge_strength(hzz, hyy, hxx, hzy, hzx, hyx)
+
+
 @njit(cache=True, parallel=True, fastmath=True, nogil=True)
 def ridge_volume(smooth_volume, scale, target):  # type: ignore[no-untyped-def]
     """Write ``scale`` times the ridge strength of the central-difference Hessian at each inner voxel; 0 at the border."""
     n_planes, n_rows, n_columns = smooth_volume.shape
-    v = smooth_volume
-    two, quarter = np.float32(2.0), np.float32(0.25)
     for z in prange(n_planes):
         if z in (0, n_planes - 1):
             target[z] = np.float32(0.0)
@@ -120,13 +134,4 @@ def ridge_volume(smooth_volume, scale, target):  # type: ignore[no-untyped-def]
             if y in (0, n_rows - 1):
                 continue
             for x in range(1, n_columns - 1):
-                centre = two * v[z, y, x]
-                hzz = v[z - 1, y, x] + v[z + 1, y, x] - centre
-                hyy = v[z, y - 1, x] + v[z, y + 1, x] - centre
-                hxx = v[z, y, x - 1] + v[z, y, x + 1] - centre
-                if hzz + hyy + hxx >= 0.0:
-                    continue
-                hzy = quarter * (v[z + 1, y + 1, x] - v[z + 1, y - 1, x] - v[z - 1, y + 1, x] + v[z - 1, y - 1, x])
-                hzx = quarter * (v[z + 1, y, x + 1] - v[z + 1, y, x - 1] - v[z - 1, y, x + 1] + v[z - 1, y, x - 1])
-                hyx = quarter * (v[z, y + 1, x + 1] - v[z, y + 1, x - 1] - v[z, y - 1, x + 1] + v[z, y - 1, x - 1])
-                target[z, y, x] = scale * ridge_strength(hzz, hyy, hxx, hzy, hzx, hyx)
+                target[z, y, x] = scale * ridge_at(smooth_volume, z, y, x)
