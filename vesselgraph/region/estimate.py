@@ -23,6 +23,8 @@ from vesselgraph.resampling import resample
 from vesselgraph.volume import PhaseSet, Volume
 
 _MIN_BONE_MM3 = 50.0
+# Vessels in the rim may be as bright as spongy bone, but only bone has cortex: its densest tenth is brighter than this.
+_CORTEX = 330.0
 _BONE_RIM = 3.0
 _PORTAL_WORDS = ("port", "ven", "pv")
 
@@ -190,10 +192,13 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
 
 def _bone_near(image: Volume, rim: BoolGrid) -> BoolGrid:
     """Return the voxels within 3 mm of bone in the rim: it answers a ridge filter like the widest vessel."""
-    labels, n_labels = ndimage.label(rim & (np.asarray(image.array) > BONE))
-    volume = np.bincount(labels.ravel(), minlength=n_labels + 1) * image.space.voxel_volume
-    volume[0] = 0.0
-    return np.asarray(add_margin(image.with_array((volume > _MIN_BONE_MM3)[labels]), _BONE_RIM).array)
+    values = np.asarray(image.array)
+    labels, n_labels = ndimage.label(rim & (values > BONE))
+    n_voxels = np.bincount(labels.ravel(), minlength=n_labels + 1)
+    n_cortex = np.bincount(labels[values > _CORTEX], minlength=n_labels + 1)
+    is_bone = (n_voxels * image.space.voxel_volume > _MIN_BONE_MM3) & (n_cortex >= 0.1 * n_voxels)
+    is_bone[0] = False
+    return np.asarray(add_margin(image.with_array(is_bone[labels]), _BONE_RIM).array)
 
 
 def _fallback(finding: _Finding) -> Region:
