@@ -7,19 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.metrics.drawn import graph_of, line
 from vesselgraph import Space, VesselGraph, Volume, compare_graphs
 from vesselgraph.errors import RangeError
 from vesselgraph.metrics import betti_of_graph, sample_graph
-
-
-def line(*points, radius=1.0):
-    path = np.array(points, dtype=float)
-    return path, np.full(len(path), radius)
-
-
-def graph_of(*lines):
-    return VesselGraph.from_paths([path for path, _ in lines], [radius for _, radius in lines])
-
 
 STRAIGHT = graph_of(line((0, 0, 0), (10, 0, 0)))
 Y_SHAPE = graph_of(line((0, 0, 0), (10, 0, 0)), line((10, 0, 0), (18, 6, 0)), line((10, 0, 0), (18, -6, 0)))
@@ -191,3 +182,48 @@ def test_swapping_prediction_and_truth_swaps_precision_and_recall(seed):
     assert there.cldice == pytest.approx(back.cldice)
     rising = [score.f1 for score in there.centerline.values()]
     assert rising == sorted(rising)
+
+
+def test_adaptive_tolerance_is_a_share_of_the_true_radius_and_at_least_1_mm():
+    # 1.5 mm off: inside of 0.5 * 4 and 0.75 * 4 mm, outside of 0.25 * 4 and of the floor at the thin line.
+    shifted = graph_of(line((0, 1.5, 0), (10, 1.5, 0)), line((0, 51.5, 0), (10, 51.5, 0)))
+    truth = graph_of(line((0, 0, 0), (10, 0, 0), radius=4.0), line((0, 50, 0), (10, 50, 0), radius=0.5))
+    recall = {factor: score.recall for factor, score in compare_graphs(shifted, truth).adaptive.items()}
+    assert recall == {0.25: 0.0, 0.5: 0.5, 0.75: 0.5}
+    near = graph_of(line((0, 0.9, 0), (10, 0.9, 0)))
+    unknown = VesselGraph.from_paths([[[0, 0, 0], [10, 0, 0]]])
+    assert [score.f1 for score in compare_graphs(near, unknown).adaptive.values()] == [1.0, 1.0, 1.0]
+    # The largest tolerance may exceed every fixed one.
+    far = graph_of(line((0, 6, 0), (10, 6, 0)))
+    vast = graph_of(line((0, 0, 0), (10, 0, 0), radius=10.0))
+    assert [score.f1 for score in compare_graphs(far, vast).adaptive.values()] == [0.0, 0.0, 1.0]
+
+
+def test_trees_by_name_and_by_number():
+    truth = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=[1, 2])
+    swapped = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=[2, 1])
+    identity = compare_graphs(swapped, truth).identity
+    assert (identity.accuracy, identity.matched_accuracy, identity.length) == (0.0, 1.0, 40.0)
+    assert identity.confusion == {1: {2: 10.0}, 2: {1: 30.0}}
+    merged = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree_id=[1, 1])
+    assert compare_graphs(merged, truth).identity.accuracy == pytest.approx(0.25)
+    assert compare_graphs(merged, truth).identity.matched_accuracy == pytest.approx(0.75)
+    # Unknown is wrong; what was not found, and true branches without a tree, play no part.
+    half = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (15, 50, 0)), tree_id=[1, 0])
+    assert compare_graphs(half, truth).identity.accuracy == pytest.approx(10 / 25)
+    unnamed = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=[1, 0])
+    assert compare_graphs(merged, unnamed).identity.accuracy == 1.0
+    assert compare_graphs(STRAIGHT, truth).identity is None
+    nothing = compare_graphs(graph_of(line((0, 200, 0), (10, 200, 0)), tree=[1]), truth)
+    assert nothing.to_dict()["identity"] == {"accuracy": None, "matched_accuracy": None, "length": 0.0, "confusion": {}}
+
+
+def test_one_comparison_holds_the_average_path_length_similarity():
+    half = graph_of(line((0, 0, 0), (5, 0, 0)))
+    assert compare_graphs(half, STRAIGHT).apls.to_dict() == {
+        "score": 0.0,
+        "precision": 1.0,
+        "recall": 0.0,
+        "n_predicted": 1,
+        "n_truth": 1,
+    }

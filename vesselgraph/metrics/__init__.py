@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from vesselgraph.metrics.apls import Apls, apls
-from vesselgraph.metrics.graphs import GraphScores, RadiusError, betti_of_graph, compare_graphs
+from vesselgraph.metrics.graph_scores import GraphScores, RadiusError
+from vesselgraph.metrics.graphs import betti_of_graph, compare_graphs
+from vesselgraph.metrics.identity import IdentityScore
 from vesselgraph.metrics.masks import MaskScores, betti_of_mask, mask_cldice, mask_scores
 from vesselgraph.metrics.matching import Pairs, Score, match_nearest_first, match_one_to_one, pairs_within
 from vesselgraph.metrics.sampling import Samples, sample_graph
@@ -12,6 +14,7 @@ from vesselgraph.metrics.skeleton import skeleton_graph
 __all__ = [
     "Apls",
     "GraphScores",
+    "IdentityScore",
     "MaskScores",
     "Pairs",
     "RadiusError",

@@ -8,6 +8,7 @@ import numpy as np
 
 from vesselgraph.errors import RangeError
 from vesselgraph.graph import VesselGraph
+from vesselgraph.metrics.matching import plain_value
 from vesselgraph.metrics.routes import control_places, positions, route_lengths, snap
 from vesselgraph.metrics.sampling import clip_graph
 from vesselgraph.volume import Volume
@@ -42,7 +43,7 @@ class Apls:
     def to_dict(self) -> dict[str, float | int | None]:
         """Return plain values for JSON; undefined is None."""
         figures = {"score": self.score, "precision": self.precision, "recall": self.recall}
-        plain = {name: value if np.isfinite(value) else None for name, value in figures.items()}
+        plain = {name: plain_value(value) for name, value in figures.items()}
         return {**plain, "n_predicted": self.n_predicted, "n_truth": self.n_truth}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,148 +12,23 @@ from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
 from vesselgraph.errors import RangeError
-from vesselgraph.graph import VesselGraph
+from vesselgraph.graph import IntArray, VesselGraph
+from vesselgraph.metrics.apls import apls
+from vesselgraph.metrics.graph_scores import BRANCH_COVERAGE, RADIUS_FACTORS, RADIUS_FLOOR, GraphScores, RadiusError
+from vesselgraph.metrics.identity import IdentityScore, score_identity, tree_labels
 from vesselgraph.metrics.matching import (
     Pairs,
     Score,
     match_nearest_first,
     match_one_to_one,
     pairs_within,
+    pairs_within_each,
     score_nearest,
     score_one_to_one,
 )
 from vesselgraph.metrics.sampling import Samples, is_inside, sample_graph
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Volume
-
-BRANCH_COVERAGE = 0.8
-"""Share of a branch that one branch of the other graph has to cover (Trexplorer Super)."""
-
-
-@dataclass(frozen=True)
-class RadiusError:
-    """Predicted minus true radius at matched points, mm.
-
-    Parameters
-    ----------
-    n : int
-        Number of matched points with both radii known.
-    mae, bias : float, mm
-        Mean absolute and mean signed difference; NaN for n = 0.
-    """
-
-    n: int
-    mae: float
-    bias: float
-
-    @classmethod
-    def of(cls, difference: FloatArray) -> RadiusError:
-        """Return the summary of differences, (n,) mm; NaN entries (unknown radii) are left out."""
-        known = difference[np.isfinite(difference)]
-        if not len(known):
-            return cls(0, np.nan, np.nan)
-        return cls(len(known), float(np.abs(known).mean()), float(known.mean()))
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return plain values for JSON; undefined is None."""
-        return {"n": self.n, "mae": _plain(self.mae), "bias": _plain(self.bias)}
-
-
-@dataclass(frozen=True)
-class GraphScores:
-    """How well a predicted graph agrees with the true one; see ``docs/metrics.md`` for drawings.
-
-    Parameters
-    ----------
-    centerline : mapping of tolerance (mm) to Score
-        Equal-step points of both graphs under one-to-one matching.
-    nearest : mapping of tolerance (mm) to Score
-        The plain nearest-distance variant, blind to duplicates.
-    recall_by_calibre : mapping of tolerance (mm) to mapping of calibre to recall
-        One-to-one recall of true points by their true radius; NaN where no true point has that calibre.
-    branch : Score
-        A branch is right (found) if one branch of the other graph covers more than 80 % of it within the branch tolerance.
-    bifurcation, tip : Score
-        Nodes of degree >= 3, and of degree 1, under one-to-one matching. Close nodes are not merged first.
-    radius : RadiusError
-        At points matched within the smallest tolerance, nearest first.
-    radius_by_calibre : mapping of calibre to RadiusError
-        The same, by true radius.
-    mean_distance : float, mm
-        Mean distance of those points; NaN if none.
-    length_predicted, length_truth : float, mm
-        Length of vessel within the region.
-    cldice : float
-        Centerline-Dice with each graph's own round tubes as its mask; NaN if radii are unknown.
-    betti_predicted, betti_truth : (int, int)
-        Connected components and independent loops of the whole graphs; the region plays no part.
-    step, branch_tolerance, bifurcation_tolerance : float, mm
-        The settings.
-    """
-
-    centerline: Mapping[float, Score]
-    nearest: Mapping[float, Score]
-    recall_by_calibre: Mapping[float, Mapping[str, float]]
-    branch: Score
-    bifurcation: Score
-    tip: Score
-    radius: RadiusError
-    radius_by_calibre: Mapping[str, RadiusError]
-    mean_distance: float
-    length_predicted: float
-    length_truth: float
-    cldice: float
-    betti_predicted: tuple[int, int]
-    betti_truth: tuple[int, int]
-    step: float
-    branch_tolerance: float
-    bifurcation_tolerance: float
-
-    @property
-    def length_ratio(self) -> float:
-        """Predicted over true length; 1 if both are 0, infinite if only the truth is."""
-        if self.length_truth:
-            return self.length_predicted / self.length_truth
-        return 1.0 if not self.length_predicted else np.inf
-
-    @property
-    def betti_error(self) -> tuple[int, int]:
-        """Absolute differences of the Betti numbers: components, loops."""
-        pairs = zip(self.betti_predicted, self.betti_truth, strict=True)
-        return tuple(abs(a - b) for a, b in pairs)  # type: ignore[return-value]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return nested plain values for JSON; tolerances become text keys like "2", undefined values None."""
-        return {
-            "centerline": {_key(t): score.to_dict() for t, score in self.centerline.items()},
-            "nearest": {_key(t): score.to_dict() for t, score in self.nearest.items()},
-            "recall_by_calibre": {
-                _key(t): {name: _plain(value) for name, value in row.items()} for t, row in self.recall_by_calibre.items()
-            },
-            "branch": self.branch.to_dict(),
-            "bifurcation": self.bifurcation.to_dict(),
-            "tip": self.tip.to_dict(),
-            "radius": self.radius.to_dict(),
-            "radius_by_calibre": {name: error.to_dict() for name, error in self.radius_by_calibre.items()},
-            "mean_distance": _plain(self.mean_distance),
-            "length": {
-                "predicted": self.length_predicted,
-                "truth": self.length_truth,
-                "ratio": _plain(self.length_ratio),
-            },
-            "cldice": _plain(self.cldice),
-            "betti": {
-                "predicted": list(self.betti_predicted),
-                "truth": list(self.betti_truth),
-                "error": list(self.betti_error),
-            },
-            "settings": {
-                "step": self.step,
-                "branch_tolerance": self.branch_tolerance,
-                "bifurcation_tolerance": self.bifurcation_tolerance,
-                "branch_coverage": BRANCH_COVERAGE,
-            },
-        }
 
 
 def compare_graphs(
@@ -198,7 +71,8 @@ def compare_graphs(
     References
     ----------
     Branch rule: Naeem et al., Trexplorer Super, MICCAI 2025 (arXiv 2507.10881). clDice: Shit et al., CVPR 2021 (arXiv
-    2003.07311), here on tubes around the graphs. Betti numbers: b0 components, b1 = E - N + b0.
+    2003.07311), here on tubes around the graphs. Betti numbers: b0 components, b1 = E - N + b0. Tolerance by radius: RefTr,
+    2025 (arXiv 2511.20823), with a floor in mm instead of 1.5 voxels. APLS: see :func:`apls`.
 
     Examples
     --------
@@ -214,14 +88,15 @@ def compare_graphs(
         ours = ours.subset(is_inside(region, ours.position))
         theirs = theirs.subset(is_inside(region, theirs.position))
     names, calibre = _calibres(theirs.radius, calibres)
-    pairs = pairs_within(ours.position, theirs.position, max(tolerances))
+    pairs = pairs_within(ours.position, theirs.position, max(*tolerances, branch_tolerance))
     matches = {float(t): match_one_to_one(pairs.within(t)) for t in sorted(tolerances)}
     difference, compared, distance = _differences(ours, theirs, pairs.within(min(tolerances)), calibre)
     return GraphScores(
         centerline={t: _matched_score(partner, len(theirs)) for t, partner in matches.items()},
-        nearest={t: score_nearest(ours.position, theirs.position, t) for t in matches},
+        nearest={t: score_nearest(pairs.within(t)) for t in matches},
+        adaptive=_score_adaptive(ours, theirs),
         recall_by_calibre={t: _recall_by_calibre(partner, calibre, names) for t, partner in matches.items()},
-        branch=_score_branches(ours, theirs, branch_tolerance),
+        branch=_score_branches(ours, theirs, pairs.within(branch_tolerance)),
         bifurcation=score_one_to_one(
             pairs_within(_bifurcations(predicted, region), _bifurcations(truth, region), bifurcation_tolerance)
         ),
@@ -232,6 +107,8 @@ def compare_graphs(
         length_predicted=float(ours.weight.sum()),
         length_truth=float(theirs.weight.sum()),
         cldice=_tube_cldice(ours, theirs),
+        apls=apls(predicted, truth, region=region),
+        identity=_identity(predicted, truth, ours, theirs, pairs.within(branch_tolerance)),
         betti_predicted=betti_of_graph(predicted),
         betti_truth=betti_of_graph(truth),
         step=float(step),
@@ -304,24 +181,52 @@ def _nodes(graph: VesselGraph, wanted: NDArray[np.bool_], region: Volume | None)
     return graph.node_position[wanted]
 
 
-def _score_branches(ours: Samples, theirs: Samples, tolerance: float) -> Score:
+def _score_adaptive(ours: Samples, theirs: Samples) -> dict[float, Score]:
+    """Return the one-to-one scores with tolerances that grow with the true radius; unknown radii have the smallest."""
+    radius = np.where(np.isnan(theirs.radius), 0.0, theirs.radius)
+    largest = np.maximum(max(RADIUS_FACTORS) * radius, RADIUS_FLOOR)
+    pairs = pairs_within_each(ours.position, theirs.position, largest)
+    scores = {}
+    for factor in RADIUS_FACTORS:
+        near = pairs.distance <= np.maximum(factor * radius, RADIUS_FLOOR)[pairs.truth]
+        scores[factor] = score_one_to_one(pairs.subset(near))
+    return scores
+
+
+def _identity(predicted: VesselGraph, truth: VesselGraph, ours: Samples, theirs: Samples, pairs: Pairs) -> IdentityScore | None:
+    our_labels, their_labels = tree_labels(predicted), tree_labels(truth)
+    if our_labels is None or their_labels is None:
+        return None
+    return score_identity(pairs, ours, theirs, our_labels, their_labels)
+
+
+def _score_branches(ours: Samples, theirs: Samples, pairs: Pairs) -> Score:
     return Score(
         n_predicted=len(np.unique(ours.branch)),
         n_truth=len(np.unique(theirs.branch)),
-        n_right=_n_covered(ours, theirs, tolerance),
-        n_found=_n_covered(theirs, ours, tolerance),
+        n_right=_n_covered(ours.branch, theirs.branch, pairs.predicted, pairs.truth),
+        n_found=_n_covered(theirs.branch, ours.branch, pairs.truth, pairs.predicted),
     )
 
 
-def _n_covered(these: Samples, others: Samples, tolerance: float) -> int:
-    """Return how many branches of ``these`` have one branch of ``others`` within the tolerance of > 80 % of their points."""
-    if not len(these) or not len(others):
+def _n_covered(branch: IntArray, other_branch: IntArray, point: IntArray, other_point: IntArray) -> int:
+    """Return how many branches have one other branch within the tolerance of > 80 % of their points.
+
+    Parameters
+    ----------
+    branch, other_branch : (S,), (T,)
+        Branch of each point.
+    point, other_point : (K,)
+        Points that lie within the tolerance of each other.
+    """
+    if not len(point):
         return 0
-    near = cKDTree(these.position).sparse_distance_matrix(cKDTree(others.position), tolerance, output_type="ndarray")
-    covers = np.unique(np.stack([near["i"], others.branch[near["j"]]], axis=1), axis=0)
-    pairs, count = np.unique(np.stack([these.branch[covers[:, 0]], covers[:, 1]], axis=1), axis=0, return_counts=True)
-    size = np.bincount(these.branch)
-    return len(np.unique(pairs[count > BRANCH_COVERAGE * size[pairs[:, 0]], 0]))
+    n_others = int(other_branch.max()) + 1
+    # Pairs of numbers as one number: sorting them is many times faster than sorting rows.
+    covered = np.unique(point * n_others + other_branch[other_point])
+    key, count = np.unique(branch[covered // n_others] * n_others + covered % n_others, return_counts=True)
+    size = np.bincount(branch)
+    return len(np.unique(key[count > BRANCH_COVERAGE * size[key // n_others]] // n_others))
 
 
 def _tube_cldice(ours: Samples, theirs: Samples) -> float:
@@ -343,11 +248,3 @@ def _in_tubes(points: Samples, tubes: Samples) -> NDArray[np.bool_]:
     lifted = np.column_stack([tubes.position, np.sqrt(np.maximum(largest**2 - tubes.radius**2, 0.0))])
     flat = np.column_stack([points.position, np.zeros(len(points))])
     return np.asarray(cKDTree(lifted).query(flat)[0] <= largest * (1.0 + 1e-9))
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _key(tolerance: float) -> str:
-    return f"{tolerance:g}"

@@ -97,6 +97,10 @@ class Pairs:
         n = int(np.searchsorted(self.distance, tolerance, side="right"))
         return Pairs(self.n_predicted, self.n_truth, self.predicted[:n], self.truth[:n], self.distance[:n])
 
+    def subset(self, keep: NDArray[np.bool_]) -> Pairs:
+        """Return the pairs of a bool mask, (K,)."""
+        return Pairs(self.n_predicted, self.n_truth, self.predicted[keep], self.truth[keep], self.distance[keep])
+
 
 def pairs_within(predicted: FloatArray, truth: FloatArray, tolerance: float) -> Pairs:
     """Return all pairs of points, (P, 3) and (T, 3) mm, within the tolerance; either set may be empty."""
@@ -107,6 +111,23 @@ def pairs_within(predicted: FloatArray, truth: FloatArray, tolerance: float) -> 
     order = np.lexsort((near["j"], near["i"], near["v"]))
     i, j = near["i"][order].astype(np.int64), near["j"][order].astype(np.int64)
     return Pairs(len(predicted), len(truth), i, j, near["v"][order])
+
+
+def pairs_within_each(predicted: FloatArray, truth: FloatArray, tolerance: FloatArray) -> Pairs:
+    """Return all pairs of points, (P, 3) and (T, 3) mm, within the tolerance, (T,) mm, of the true point."""
+    # One search for each doubling of the tolerance: a search for all at the largest would find far too many.
+    scale = np.ceil(np.log2(np.maximum(tolerance, np.finfo(np.float64).tiny)))
+    parts = []
+    for level in np.unique(scale):
+        ids = np.flatnonzero(scale == level)
+        found = pairs_within(predicted, truth[ids], float(tolerance[ids].max()))
+        near = found.distance <= tolerance[ids][found.truth]
+        parts.append((found.predicted[near], ids[found.truth[near]], found.distance[near]))
+    if not parts:
+        return pairs_within(predicted, truth, 0.0)
+    i, j, distance = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((j, i, distance)) if len(parts) > 1 else np.arange(len(i))
+    return Pairs(len(predicted), len(truth), i[order], j[order], distance[order])
 
 
 def match_nearest_first(pairs: Pairs) -> IntArray:
@@ -231,25 +252,24 @@ def _layers(first: IntArray, candidate: IntArray, partner: IntArray, back: IntAr
     return last >= 0
 
 
-def is_near(points: FloatArray, others: FloatArray, tolerance: float) -> NDArray[np.bool_]:
-    """Return which points have any other point within the tolerance, (P,)."""
-    if not len(points) or not len(others):
-        return np.zeros(len(points), dtype=bool)
-    return np.asarray(cKDTree(others).query(points, distance_upper_bound=np.nextafter(tolerance, np.inf))[0] <= tolerance)
-
-
 def score_one_to_one(pairs: Pairs) -> Score:
     """Return the score under one-to-one matching; see :func:`match_one_to_one`."""
     n_matched = int((match_one_to_one(pairs) >= 0).sum())
     return Score(pairs.n_predicted, pairs.n_truth, n_matched, n_matched)
 
 
-def score_nearest(predicted: FloatArray, truth: FloatArray, tolerance: float) -> Score:
+def score_nearest(pairs: Pairs) -> Score:
     """Return the plain nearest-distance score: a point counts if any point of the other side is near enough.
 
     Duplicates cost nothing here, so dense output is flattered; it is given beside :func:`score_one_to_one` because much
     published work uses it.
     """
-    right = int(is_near(predicted, truth, tolerance).sum())
-    found = int(is_near(truth, predicted, tolerance).sum())
-    return Score(len(predicted), len(truth), right, found)
+    right, found = np.zeros(pairs.n_predicted, dtype=bool), np.zeros(pairs.n_truth, dtype=bool)
+    right[pairs.predicted] = True
+    found[pairs.truth] = True
+    return Score(pairs.n_predicted, pairs.n_truth, int(right.sum()), int(found.sum()))
+
+
+def plain_value(value: float) -> float | None:
+    """Return a number for JSON: None if it is NaN or infinite."""
+    return float(value) if np.isfinite(value) else None

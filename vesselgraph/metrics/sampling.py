@@ -29,12 +29,15 @@ class Samples:
         Which branch a point lies on; branches that meet at a node of degree 2 count as one.
     weight : (S,) mm
         Length of vessel the point stands for.
+    edge : (S,) int64
+        Edge of the graph a point lies on.
     """
 
     position: FloatArray
     radius: FloatArray
     branch: IntArray
     weight: FloatArray
+    edge: IntArray
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -42,7 +45,7 @@ class Samples:
 
     def subset(self, keep: NDArray[np.bool_]) -> Samples:
         """Return the points of a bool mask, (S,)."""
-        return Samples(self.position[keep], self.radius[keep], self.branch[keep], self.weight[keep])
+        return Samples(self.position[keep], self.radius[keep], self.branch[keep], self.weight[keep], self.edge[keep])
 
 
 def sample_graph(graph: VesselGraph, step: float = 0.5) -> Samples:
@@ -74,7 +77,7 @@ def sample_graph(graph: VesselGraph, step: float = 0.5) -> Samples:
     length = graph.edge_length
     if not len(length):
         none = np.zeros(0)
-        return Samples(np.zeros((0, 3)), none, np.zeros(0, np.int64), none)
+        return Samples(np.zeros((0, 3)), none, np.zeros(0, np.int64), none, np.zeros(0, np.int64))
     count = np.maximum(1, np.round(length / step)).astype(np.int64)
     edge = np.repeat(np.arange(graph.n_edges), count)
     first = np.cumsum(count) - count
@@ -83,7 +86,7 @@ def sample_graph(graph: VesselGraph, step: float = 0.5) -> Samples:
     where, running = _on_one_line(graph, edge, arc)
     position = np.stack([np.interp(where, running, graph.path_position[:, i]) for i in range(3)], axis=1)
     radius = np.interp(where, running, graph.path_radius)
-    return Samples(position, radius, joined_branches(graph)[edge], piece[edge])
+    return Samples(position, radius, joined_branches(graph)[edge], piece[edge], edge)
 
 
 def position_at(graph: VesselGraph, edge: IntArray, arc: FloatArray) -> FloatArray:
