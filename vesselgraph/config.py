@@ -109,8 +109,17 @@ class RegionConfig(StageConfig):
 
 
 class HeatmapConfig(StageConfig):
-    """The network-free centerline heatmap (multi-scale ridge filter)."""
+    """Centerline heat: a multi-scale ridge filter, or a trained network.
 
+    The settings of step, radii, clipping, rim and polarity belong to the ridge filter. A network brings its own step and
+    learned the rest.
+    """
+
+    method: Literal["ridge", "network"] = Field("ridge", description="ridge: a filter, no training; network: trained weights")
+    weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
+    device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
+    window: int = Field(96, ge=16, le=512, description="side of the box the network sees at once, voxels")
+    overlap_fraction: float = Field(0.25, ge=0, le=0.75, description="share of that side by which neighbouring boxes overlap")
     step: float = Field(1.0, gt=0, le=5, description="step of the isotropic tracing grid, mm; raised where data are coarser")
     min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
     max_radius: float = Field(8.0, gt=0, le=40, description="largest vessel radius looked for, mm")
@@ -121,6 +130,65 @@ class HeatmapConfig(StageConfig):
     rim_weight: float = Field(0.3, ge=0, le=1, description="how much a thin vessel's answer counts in the rim around the organ")
     rim_radius: float = Field(2.5, ge=0, description="vessels at least this wide (radius, mm) count in full in the rim")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
+
+
+class AugmentConfig(StageConfig):
+    """How a training patch is changed before the network sees it."""
+
+    flip_fraction: float = Field(0.25, ge=0, le=1, description="share of patches mirrored, for each axis")
+    permute_fraction: float = Field(0.15, ge=0, le=1, description="share of patches with axes in another order")
+    affine_fraction: float = Field(0.4, ge=0, le=1, description="share of patches turned and scaled")
+    max_turn_deg: float = Field(20.0, ge=0, le=180, description="largest turn about each axis")
+    max_scale: float = Field(0.15, ge=0, le=1, description="largest change of size, as a natural logarithm")
+    gain: float = Field(0.25, ge=0, le=1, description="largest change of contrast, as a natural logarithm")
+    gamma: float = Field(0.15, ge=0, le=1, description="largest bend of the intensity curve, as a natural logarithm")
+    shift: float = Field(30.0, ge=0, le=200, description="largest shift of all values, HU")
+    noise: float = Field(15.0, ge=0, le=100, description="largest deviation of added noise, HU")
+    blur: float = Field(0.8, ge=0, le=3, description="largest sigma of added blur, mm")
+    thick_fraction: float = Field(0.25, ge=0, le=1, description="share of patches seen as thick slices")
+    max_thickness: float = Field(5.0, ge=1, le=10, description="largest slice thickness, mm")
+
+
+class TrainHeatmapConfig(StageConfig):
+    """How the heatmap network is trained."""
+
+    widths: tuple[int, ...] = Field((12, 24, 48, 96), min_length=1, description="channels of each level of the network")
+    n_groups: int = Field(4, ge=1, le=32, description="groups of the group normalisation; divides every width")
+    step: float = Field(1.0, gt=0, le=5, description="step of the isotropic grid the network works on, mm")
+    sigma: float = Field(1.5, gt=0, le=10, description="heat is exp(-d^2 / (2 sigma^2)), d the distance to a centerline, mm")
+    patch: int = Field(64, ge=8, le=256, description="side of a training patch, voxels; a multiple of 2^(levels - 1)")
+    batch: int = Field(2, ge=1, le=256, description="patches a step and device")
+    n_steps: int = Field(40_000, ge=1, description="training steps")
+    rate: float = Field(2e-3, gt=0, le=0.1, description="largest learning rate (AdamW)")
+    n_warm_up: int = Field(300, ge=0, description="steps over which the rate rises; then it falls as a cosine")
+    last_rate_fraction: float = Field(0.01, ge=0, le=1, description="rate at the last step, share of the largest")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay (AdamW)")
+    largest_gradient: float = Field(1.0, gt=0, description="gradients are cut to this norm")
+    average: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights, which is what is saved")
+    foreground_weight: float = Field(4.0, ge=0, description="extra weight of the heat error where heat is 1")
+    recall_weight: float = Field(0.3, ge=0, description="weight of the skeleton recall loss")
+    radius_weight: float = Field(0.2, ge=0, description="weight of the radius error on centerlines (log mm)")
+    identity_weight: float = Field(0.2, ge=0, description="weight of naming the tree near centerlines")
+    rim: float = Field(8.0, ge=0, le=50, description="how far around the organ the truth counts, mm")
+    one_phase_fraction: float = Field(0.6, ge=0, le=1, description="share of batches that see one phase, half of them portal")
+    unknown_fraction: float = Field(0.3, ge=0, le=1, description="share of single phases whose name is not told")
+    n_studies: int = Field(200, ge=0, description="generated studies to learn from; 0: the manifest's cases only")
+    first_seed: int = Field(100_000, ge=0, description="seed of the first generated study")
+    n_validation: int = Field(2, ge=0, le=100, description="generated studies to judge on, seeds just below the first one")
+    manifest: str = Field("", description="CSV of real cases to learn from as well; empty: none")
+    real_fraction: float = Field(0.5, ge=0, le=1, description="share of the patches taken from real cases, if there are any")
+    pool: int = Field(6, ge=1, description="cases patches are drawn from at one time (memory: about 50 MB each)")
+    n_steps_a_case: int = Field(60, ge=1, description="steps after which the oldest case of the pool makes room for the next")
+    n_workers: int = Field(1, ge=0, le=64, description="processes that prepare batches")
+    seed: int = Field(0, ge=0, description="seed of the weights and of everything drawn at random")
+    validate_every: int = Field(500, ge=1, description="steps between validations")
+    validation_side: int = Field(128, ge=16, le=512, description="side of the box that is judged, voxels")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="time between checkpoints")
+    device: Literal["cpu", "cuda", "mps"] = Field("cpu", description="kind of device")
+    n_devices: int = Field(1, ge=1, description="devices of each machine")
+    n_machines: int = Field(1, ge=1, description="machines")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field("32-true", description="arithmetic; mixed is for GPUs")
+    augment: AugmentConfig = AugmentConfig()
 
 
 class TraceConfig(StageConfig):
@@ -152,6 +220,25 @@ class PruneConfig(StageConfig):
     piece_length: float = Field(
         8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm"
     )
+
+
+class TrainPrunerConfig(StageConfig):
+    """How the graph attention pruner is fitted."""
+
+    piece_length: float = Field(12.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
+    groups: tuple[str, ...] = Field(
+        ("heat", "geometry", "position", "evidence", "contrast", "region"), description="feature groups the network is told"
+    )
+    width: int = Field(64, ge=8, le=512, description="channels between layers")
+    n_layers: int = Field(4, ge=0, le=12, description="attention layers")
+    n_heads: int = Field(4, ge=1, le=16, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
+    feature_noise: float = Field(0.05, ge=0, le=1, description="noise on the features in training, share of their deviation")
+    rate: float = Field(2e-3, gt=0, le=0.1, description="learning rate at the start; it falls as a cosine")
+    weight_decay: float = Field(1e-3, ge=0, le=1, description="weight decay")
+    n_epochs: int = Field(60, ge=1, le=10_000, description="passes over the training graphs")
+    tree_weight: float = Field(0.3, ge=0, le=10, description="weight of naming the tree against that of being real")
+    seed: int = Field(0, ge=0, description="seed of weights, order and dropout")
 
 
 class SurfaceConfig(StageConfig):
@@ -194,6 +281,69 @@ class PhantomConfig(StageConfig):
     n_cysts: int = Field(2, ge=0, le=50, description="water-filled cysts in the liver")
     n_spots: int = Field(20, ge=0, le=500, description="small bright spots in the liver that are no vessels of the truth")
     n_strands: int = Field(12, ge=0, le=200, description="short bright strands in the liver that are no vessels of the truth")
+
+
+class PhaseLook(StageConfig):
+    """Mean HU of blood and organs in one contrast phase of a generated study."""
+
+    liver: float = Field(110.0, ge=-100, le=400, description="liver tissue, HU")
+    portal: float = Field(168.0, ge=-100, le=700, description="blood in the portal veins, HU")
+    hepatic: float = Field(160.0, ge=-100, le=700, description="blood in the hepatic veins and the upper cava, HU")
+    artery: float = Field(165.0, ge=-100, le=700, description="blood in the arteries, HU")
+    spleen: float = Field(120.0, ge=-100, le=400, description="spleen, HU")
+    kidney: float = Field(190.0, ge=-100, le=500, description="renal cortex, HU")
+    shift: float = Field(0.0, ge=0, le=30, description="breathing shift left after registration, mm")
+    residue: float = Field(0.0, ge=0, le=10, description="standard deviation of the smooth deformation left, mm")
+    noise: float = Field(14.0, ge=0, le=200, description="standard deviation of the noise in a voxel of the grid, HU")
+
+
+class StudyConfig(StageConfig):
+    """A generated multi-phase abdominal CT with exact truth, as used for training."""
+
+    shape: tuple[int, int, int] = Field((128, 128, 128), description="planes, rows, columns")
+    spacing: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="distance of planes, rows, columns, mm")
+    slice_thickness: float = Field(1.0, gt=0, le=10, description="width of the slice profile, mm")
+    center: tuple[float, float, float] = Field(
+        (-45.0, -10.0, 0.0), description="world x, y, z of the middle of the grid, mm; 0, 0, 0 is the spine at mid-liver height"
+    )
+    seed: int = Field(0, ge=0, description="seed of everything random")
+    noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
+    phases: tuple[str, ...] = Field(
+        ("native", "arterial", "portal", "delayed"), min_length=1, description="phases to make"
+    )
+    reference: str = Field("portal", description="phase whose breathing position the truth has")
+    body_scale: float = Field(1.0, gt=0.5, lt=1.6, description="size relative to an average adult")
+    shape_variation: float = Field(1.0, ge=0, le=2, description="how much organs and named vessels vary")
+    fat: float = Field(16.0, ge=3, le=70, description="thickness of the fat under the skin, mm")
+    wall: float = Field(14.0, ge=5, le=30, description="thickness of the muscle wall, mm")
+    n_portal_tips: int = Field(900, ge=20, le=5000, description="tips of the portal tree in the whole liver")
+    n_hepatic_tips: int = Field(800, ge=20, le=5000, description="tips of the hepatic veins in the whole liver")
+    tip_radius: float = Field(0.5, gt=0.1, le=3, description="mean radius of tips, mm; single tips vary by -30 to +40 %")
+    murray_exponent: float = Field(2.8, ge=2, le=4, description="radii at a junction: parent^e = sum of daughters^e")
+    curvature: float = Field(0.05, ge=0, le=0.3, description="sideways swing of a branch over its length")
+    min_clearance: float = Field(0.8, ge=-2, le=5, description="free space between straight vessels that do not meet, mm")
+    artery_ratio: float = Field(0.32, ge=0.1, le=0.8, description="radius of the hepatic artery over the portal vein beside it")
+    smallest_artery: float = Field(0.3, ge=0.1, le=2, description="smallest radius of the hepatic artery, mm")
+    duct_ratio: float = Field(0.22, ge=0.05, le=1.2, description="radius of bile ducts over the portal vein; wide when blocked")
+    n_lesions: int = Field(3, ge=0, le=50, description="solid lesions in the liver")
+    n_cysts: int = Field(2, ge=0, le=50, description="cysts in the liver")
+    lesion_radius: float = Field(18.0, ge=1, le=60, description="largest radius of lesions, mm")
+    texture: float = Field(4.0, ge=0, le=50, description="standard deviation of the fine variation of tissue, HU")
+    texture_length: float = Field(2.0, gt=0, le=20, description="correlation length of that variation, mm")
+    patchiness: float = Field(4.0, ge=0, le=50, description="standard deviation of the slow variation of tissue, HU")
+    blur: float = Field(0.7, ge=0, le=4, description="in-plane sigma of the point spread, mm")
+    sharpness: float = Field(0.0, ge=0, le=2, description="edge enhancement of the kernel")
+    noise_length: float = Field(0.8, ge=0, le=4, description="in-plane correlation length of the noise, mm")
+    streaks: float = Field(0.0, ge=0, le=60, description="standard deviation of streaks, HU")
+    native: PhaseLook = PhaseLook(liver=58, portal=42, hepatic=42, artery=42, spleen=48, kidney=34)
+    arterial: PhaseLook = PhaseLook(liver=70, portal=95, hepatic=48, artery=310, spleen=130, kidney=200)
+    portal: PhaseLook = PhaseLook()
+    delayed: PhaseLook = PhaseLook(liver=92, portal=118, hepatic=118, artery=112, spleen=95, kidney=170)
+
+    @property
+    def looks(self) -> dict[str, PhaseLook]:
+        """The look of each phase that is made, by name."""
+        return {name: getattr(self, name) for name in self.phases}
 
 
 class PipelineConfig(StageConfig):

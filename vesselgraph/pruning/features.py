@@ -1,0 +1,235 @@
+"""What the learned pruner is told about every piece of a branch, in named groups that can be switched off one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vesselgraph.errors import InputError
+from vesselgraph.graph import VesselGraph
+from vesselgraph.polyline import mean_along, tortuosity
+from vesselgraph.pruning.branch_graph import BranchGraph, mean_width
+from vesselgraph.space import FloatArray
+from vesselgraph.volume import Volume
+
+GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "network")
+"""Feature groups in the order of their columns."""
+
+_GENERATOR_BITS = (1, 2, 4, 8)
+_BORDER = 10.0
+_FAR = 50.0
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What else is known where a graph was traced.
+
+    Attributes
+    ----------
+    noise : float
+        Robust standard deviation of the image inside the organ, in its units; contrast is counted in it. 0 if unknown.
+    depth : Volume or None
+        mm to the border of the organ, positive inside.
+    maps : NDArray or None
+        (C, planes, rows, columns) features of the heatmap network.
+    maps_space : Volume or None
+        A volume on the grid of ``maps``.
+    """
+
+    noise: float = 0.0
+    depth: Volume | None = None
+    maps: NDArray[np.floating] | None = None
+    maps_space: Volume | None = None
+
+
+def organ_surroundings(image: Volume | None, organ: Volume | None) -> Surroundings:
+    """Return the noise of an image inside an organ and the distance to the organ's border.
+
+    Parameters
+    ----------
+    image : Volume, optional
+        CT.
+    organ : Volume, optional
+        bool on the grid of the image; without one the noise is that of the whole image and ``depth`` is None.
+
+    Raises
+    ------
+    InputError
+        The organ is empty.
+    """
+    depth = None
+    inside = np.ones((), np.bool_)
+    if organ is not None:
+        inside = organ.array.astype(np.bool_)
+        if not inside.any():
+            raise InputError("an organ mask with voxels in it", "an empty mask", "check the mask")
+        spacing = organ.space.spacing
+        signed = ndimage.distance_transform_edt(inside, sampling=spacing)
+        signed -= ndimage.distance_transform_edt(~inside, sampling=spacing)
+        depth = organ.with_array(np.clip(signed, -_BORDER, _FAR).astype(np.float32))
+    if image is None:
+        return Surroundings(depth=depth)
+    values = image.array[np.broadcast_to(inside, image.shape)]
+    noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return Surroundings(noise, depth)
+
+
+def piece_features(
+    graph: BranchGraph, surroundings: Surroundings, groups: Sequence[str] = GROUPS[:-1]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the features of every piece, (P, F), and their names.
+
+    Parameters
+    ----------
+    graph : BranchGraph
+        Pieces with the columns the tracer writes.
+    surroundings : Surroundings
+        Noise, organ border, network maps.
+    groups : sequence of str
+        Which of :data:`GROUPS`; "contrast" needs an image, "region" an organ, "network" feature maps.
+
+    Raises
+    ------
+    InputError
+        A group does not exist or what it needs is missing; features are never filled with zeros instead.
+    """
+    unknown = set(groups) - set(GROUPS)
+    if unknown:
+        raise InputError(f"feature groups among {', '.join(GROUPS)}", ", ".join(sorted(unknown)), "correct the names")
+    makers = {
+        "heat": lambda: _heat(graph.pieces),
+        "geometry": lambda: _geometry(graph),
+        "position": lambda: _position(graph),
+        "evidence": lambda: _evidence(graph.pieces),
+        "contrast": lambda: _contrast(graph.pieces, surroundings),
+        "region": lambda: _region(graph.pieces, surroundings),
+        "network": lambda: _network(graph.pieces, surroundings),
+    }
+    columns: dict[str, FloatArray] = {}
+    for group in GROUPS:
+        if group in groups:
+            columns.update(makers[group]())
+    values = np.stack([np.asarray(column, np.float32) for column in columns.values()], axis=1)
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), tuple(columns)
+
+
+def _spread(name: str, values: FloatArray, graph: VesselGraph) -> dict[str, FloatArray]:
+    """Return quartiles, extremes and the mean of a point value over every piece."""
+    owner, n = graph.edge_of_point, graph.n_edges
+    order = np.lexsort((values, owner))
+    ranked, start, size = values[order], graph.path_offset[:-1], np.diff(graph.path_offset)
+
+    def at(share: float) -> FloatArray:
+        return np.asarray(ranked[start + np.floor(share * (size - 1) + 0.5).astype(np.int64)])
+
+    mean = np.bincount(owner, values, n) / size
+    return {
+        f"{name}_mean": mean,
+        f"{name}_min": at(0.0),
+        f"{name}_q25": at(0.25),
+        f"{name}_q75": at(0.75),
+        f"{name}_max": at(1.0),
+    }
+
+
+def _heat(pieces: VesselGraph) -> dict[str, FloatArray]:
+    return _spread("heat", pieces.path_data["heat"], pieces)
+
+
+def _geometry(graph: BranchGraph) -> dict[str, FloatArray]:
+    pieces = graph.pieces
+    branch_length = np.bincount(graph.branch, pieces.edge_length)[graph.branch]
+    degree = pieces.degree[pieces.edge_nodes]
+    start, end = pieces.path_radius[pieces.path_offset[:-1]], pieces.path_radius[pieces.path_offset[1:] - 1]
+    down = np.where(graph.parent_node == pieces.edge_nodes[:, 0], 1.0, -1.0)
+    parent_radius = pieces.node_radius[graph.parent_node]
+    return {
+        "length": np.log1p(pieces.edge_length),
+        "branch_length": np.log1p(branch_length),
+        "radius": np.log(mean_width(pieces)),
+        "taper": down * np.log(end / start),
+        "radius_share": np.log(mean_width(pieces) / parent_radius),
+        "length_share": np.minimum(branch_length / parent_radius, 20.0),
+        "tortuosity": np.minimum(tortuosity(pieces.path_position, pieces.path_offset), 3.0),
+        "free_ends": (degree == 1).sum(axis=1),
+        "meeting": np.minimum(degree.sum(axis=1), 8),
+    }
+
+
+def _position(graph: BranchGraph) -> dict[str, FloatArray]:
+    """Return where a piece stands in its tree: how far from the root, how much hangs on it, how large the tree is."""
+    pieces, forest = graph.pieces, graph.forest
+    length, hot = pieces.edge_length, pieces.edge_length * _spread("heat", pieces.path_data["heat"], pieces)["heat_mean"]
+    below, hot_below, depth = np.zeros(pieces.n_nodes), np.zeros(pieces.n_nodes), np.zeros(pieces.n_nodes)
+    root = np.arange(pieces.n_nodes)
+    for node in forest.order.tolist():
+        edge = forest.parent_edge[node]
+        if edge >= 0:
+            above = forest.parent_node[node]
+            depth[node], root[node] = depth[above] + length[edge], root[above]
+    for node in forest.order[::-1].tolist():
+        edge = forest.parent_edge[node]
+        if edge >= 0:
+            above = forest.parent_node[node]
+            below[above] += below[node] + length[edge]
+            hot_below[above] += hot_below[node] + hot[edge]
+    child_node = np.where(graph.parent_node == pieces.edge_nodes[:, 0], pieces.edge_nodes[:, 1], pieces.edge_nodes[:, 0])
+    in_tree = forest.is_tree_edge
+    return {
+        "depth": np.log1p(depth[graph.parent_node]),
+        "below": np.log1p(np.where(in_tree, below[child_node], 0.0)),
+        "hot_below": np.log1p(np.where(in_tree, hot_below[child_node], 0.0)),
+        "tree_size": np.log1p(hot_below[root[graph.parent_node]]),
+        "in_tree": in_tree.astype(np.float64),
+    }
+
+
+def _evidence(pieces: VesselGraph) -> dict[str, FloatArray]:
+    generator = pieces.edge_data["generator"].astype(np.int64)
+    columns = {f"generator_{bit}": ((generator & bit) > 0).astype(np.float64) for bit in _GENERATOR_BITS}
+    columns["gap_length"] = np.log1p(pieces.edge_data["gap_length"])
+    columns["branch_min_heat"] = pieces.edge_data["min_heat"]
+    columns["branch_mean_heat"] = pieces.edge_data["mean_heat"]
+    return columns
+
+
+def _contrast(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    if "contrast" not in pieces.path_data or not surroundings.noise > 0:
+        raise InputError(
+            "the contrast along the paths and the noise of the image",
+            f"path columns {sorted(pieces.path_data)}, noise {surroundings.noise:g}",
+            "trace with an image, or leave out the feature group `contrast`",
+        )
+    return _spread("contrast", np.clip(pieces.path_data["contrast"] / surroundings.noise, -10.0, 10.0), pieces)
+
+
+def _region(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    if surroundings.depth is None:
+        raise InputError("an organ mask", "none", "give a mask, or leave out the feature group `region`")
+    depth = sample(surroundings.depth.array[None], surroundings.depth, pieces.path_position)[:, 0]
+    mean = mean_along(depth, pieces.path_position, pieces.path_offset)
+    outside = mean_along((depth < 0).astype(np.float64), pieces.path_position, pieces.path_offset)
+    return {"border": np.clip(mean, -_BORDER, _BORDER), "organ_depth": mean, "outside": outside}
+
+
+def _network(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    if surroundings.maps is None or surroundings.maps_space is None:
+        raise InputError("feature maps of the heatmap network", "none", "use a heatmap of the network")
+    values = sample(surroundings.maps, surroundings.maps_space, pieces.path_position)
+    start, size = pieces.path_offset[:-1], np.diff(pieces.path_offset)[:, None]
+    mean, highest = np.add.reduceat(values, start, axis=0) / size, np.maximum.reduceat(values, start, axis=0)
+    ends = 0.5 * (values[start] + values[pieces.path_offset[1:] - 1])
+    columns = {}
+    for name, block in (("mean", mean), ("max", highest), ("ends", ends)):
+        columns.update({f"map_{k}_{name}": block[:, k] for k in range(values.shape[1])})
+    return columns
+
+
+def sample(maps: NDArray[np.floating], grid: Volume, position: FloatArray) -> FloatArray:
+    """Return the trilinear values of maps (C, planes, rows, columns) at world points, (M, C); the border goes on outside."""
+    index = grid.space.to_index(position).T
+    return np.stack([ndimage.map_coordinates(one, index, order=1, mode="nearest") for one in maps], axis=1).astype(np.float64)

@@ -1,0 +1,245 @@
+"""Fitting the learned pruner to labelled branch graphs, and calibrating what it says.
+
+Importing this module loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from vesselgraph.config import TrainPrunerConfig
+from vesselgraph.errors import InputError
+from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.attention import BranchAttention, Zhang2020
+
+IntArray = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class PrunerCase:
+    """One over-complete graph, ready for learning.
+
+    Attributes
+    ----------
+    features : (P, F) float32
+        See :func:`~vesselgraph.pruning.features.piece_features`.
+    link, relation : (2, K) int64, (K, R) float32
+        See :class:`~vesselgraph.pruning.branch_graph.BranchGraph`.
+    presence : (P,) float32
+        1 real, 0 not, NaN ignored.
+    tree : (P,) int64
+        1 portal, 2 hepatic, 3 artery, 0 unknown.
+    length : (P,) float32
+        mm; the weight of a piece.
+    """
+
+    features: Float32
+    link: IntArray
+    relation: Float32
+    presence: Float32
+    tree: IntArray
+    length: Float32
+
+    def save(self, path: Path) -> None:
+        """Write the arrays as a compressed archive, whole or not at all."""
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, **self.__dict__)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> PrunerCase:
+        """Return a case that :meth:`save` wrote."""
+        with np.load(path) as stored:
+            return cls(**{name: stored[name] for name in stored.files})
+
+
+@dataclass
+class Fit:
+    """A fitted model with the course of its training.
+
+    Attributes
+    ----------
+    model : Module
+        With the weights of the best validation epoch.
+    temperature : float
+        Presence logits are divided by it.
+    curve : list of dict
+        Epoch, learning rate, training loss, validation loss.
+    """
+
+    model: nn.Module
+    temperature: float
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    def probabilities(self, case: PrunerCase) -> Float32:
+        """Return the calibrated probability of every piece and of its being portal, hepatic, artery, (P, 4)."""
+        logits = _predict(self.model, case)
+        logits[:, 0] /= self.temperature
+        return np.asarray(torch.sigmoid(logits), np.float32)
+
+
+def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Module:
+    """Return an unfitted model: "attention", "perceptron" (no links), or "zhang2020"."""
+    torch.manual_seed(config.seed)
+    if kind == "zhang2020":
+        return Zhang2020(n_features)
+    layers = {"attention": config.n_layers, "perceptron": 0}
+    if kind not in layers:
+        raise InputError("a model among attention, perceptron, zhang2020", kind, "correct the name")
+    return BranchAttention(n_features, config.width, layers[kind], config.n_heads, config.dropout)
+
+
+def fit_pruner(
+    training: Sequence[PrunerCase],
+    validation: Sequence[PrunerCase],
+    config: TrainPrunerConfig | None = None,
+    *,
+    kind: str = "attention",
+    progress: Progress = silent,
+) -> Fit:
+    """Return a model fitted to cases, chosen and calibrated on others.
+
+    One step an epoch and graph, in a seeded order; AdamW with a cosine rate; the loss is binary cross-entropy weighted by
+    length, plus that of the trees where they are known. The weights of the epoch with the lowest validation loss are kept.
+
+    Parameters
+    ----------
+    training, validation : sequences of PrunerCase
+        From different phantoms or patients.
+    config : TrainPrunerConfig, optional
+        Sizes, rate, epochs, seed.
+    kind : str
+        See :func:`make_model`.
+    progress : Progress
+        Called per epoch.
+
+    Raises
+    ------
+    InputError
+        One of the sets is empty.
+    """
+    config = config or TrainPrunerConfig()
+    if not training or not validation:
+        raise InputError("training and validation cases", f"{len(training)} and {len(validation)}", "make more cases")
+    model = make_model(kind, training[0].features.shape[1], config)
+    model.fit_scale(torch.from_numpy(np.concatenate([case.features for case in training])))  # type: ignore[operator]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_epochs)
+    rng = np.random.default_rng(config.seed)
+    fit, best, state = Fit(model, 1.0), np.inf, _state(model)
+    for epoch in range(config.n_epochs):
+        progress("fit the pruner", epoch / config.n_epochs)
+        model.train()
+        losses = []
+        for i in rng.permutation(len(training)):
+            optimizer.zero_grad()
+            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i], config.tree_weight)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        value = float(np.mean([_loss(_predict(model, case), case, config.tree_weight) for case in validation]))
+        rate = float(schedule.get_last_lr()[0])
+        fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
+        schedule.step()
+        if value < best:
+            best, state = value, _state(model)
+    model.load_state_dict(state)
+    model.eval()
+    fit.temperature = best_temperature(
+        np.concatenate([_predict(model, case)[:, 0].numpy() for case in validation]),
+        np.concatenate([case.presence for case in validation]),
+        np.concatenate([case.length for case in validation]),
+    )
+    progress("fit the pruner", 1.0)
+    return fit
+
+
+def best_temperature(logit: Float32, presence: Float32, weight: Float32) -> float:
+    """Return the temperature that minimises the weighted cross-entropy of ``sigmoid(logit / temperature)``.
+
+    Pieces with NaN presence are left out.
+
+    References
+    ----------
+    Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2.
+    """
+    known = np.isfinite(presence)
+    x, y, w = (np.asarray(values[known], np.float64) for values in (logit, presence, weight))
+
+    def cost(log_temperature: float) -> float:
+        z = x / np.exp(log_temperature)
+        return float(np.sum(w * (np.logaddexp(0.0, z) - y * z)))
+
+    found: Any = minimize_scalar(cost, bounds=(-3.0, 3.0), method="bounded")
+    return float(np.exp(found.x))
+
+
+def calibration_error(
+    probability: Float32, presence: Float32, weight: Float32, n_bins: int = 15
+) -> tuple[float, list[dict[str, float]]]:
+    """Return the expected calibration error, weighted by length, and the reliability table it comes from.
+
+    References
+    ----------
+    Naeini, Cooper, Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+
+    Examples
+    --------
+    >>> calibration_error(np.array([0.8, 0.8]), np.array([1.0, 1.0]), np.ones(2))[0].__round__(3)
+    0.2
+    """
+    known = np.isfinite(presence)
+    p, y, w = (np.asarray(values[known], np.float64) for values in (probability, presence, weight))
+    which = np.minimum((p * n_bins).astype(np.int64), n_bins - 1)
+    table, error = [], 0.0
+    for k in range(n_bins):
+        inside = which == k
+        total = w[inside].sum()
+        if total > 0:
+            said, true = float(np.average(p[inside], weights=w[inside])), float(np.average(y[inside], weights=w[inside]))
+            table.append({"said": said, "true": true, "share": float(total / w.sum())})
+            error += abs(said - true) * total / w.sum()
+    return float(error), table
+
+
+def _inputs(case: PrunerCase, rng: np.random.Generator | None = None, noise: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    features = case.features
+    if rng is not None and noise > 0:
+        features = features + noise * features.std(axis=0) * rng.standard_normal(features.shape).astype(np.float32)
+    return torch.from_numpy(features), torch.from_numpy(case.link), torch.from_numpy(case.relation)
+
+
+def _loss(logits: Tensor, case: PrunerCase, tree_weight: float) -> Tensor:
+    presence, length = torch.from_numpy(case.presence), torch.from_numpy(case.length)
+    known = torch.isfinite(presence)
+    each = nn.functional.binary_cross_entropy_with_logits(logits[known, 0], presence[known], reduction="none")
+    loss = (each * length[known]).sum() / length[known].sum().clamp_min(1.0)
+    tree = torch.from_numpy(case.tree)
+    named = tree > 0
+    if tree_weight > 0 and bool(named.any()):
+        wanted = nn.functional.one_hot(tree[named] - 1, logits.shape[1] - 1).to(logits.dtype)
+        each = nn.functional.binary_cross_entropy_with_logits(logits[named, 1:], wanted, reduction="none").mean(dim=1)
+        loss = loss + tree_weight * (each * length[named]).sum() / length[named].sum()
+    return loss
+
+
+def _predict(model: nn.Module, case: PrunerCase) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        out: Tensor = model(*_inputs(case))
+    return out
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
