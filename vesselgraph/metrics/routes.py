@@ -83,9 +83,18 @@ def _node_places(graph: VesselGraph, nodes: IntArray) -> Places:
 
 def snap(graph: VesselGraph, points: FloatArray, tolerance: float) -> Places:
     """Return the nearest place on the graph's branches to each world point, (P, 3) mm; nowhere if none is near enough."""
-    nowhere = Places(np.full(len(points), -1, np.int64), np.zeros(len(points)))
+    places, distance = nearest_place(graph, points)
+    is_near = distance <= tolerance * (1.0 + 1e-9)
+    return Places(np.where(is_near, places.edge, -1), np.where(is_near, places.arc, 0.0))
+
+
+def nearest_place(graph: VesselGraph, points: FloatArray) -> tuple[Places, FloatArray]:
+    """Return the nearest place on the graph's branches to each world point, (P, 3) mm, and how far it is, (P,) mm.
+
+    Without branches the places are nowhere and infinitely far.
+    """
     if not graph.n_edges or not len(points):
-        return nowhere
+        return Places(np.full(len(points), -1, np.int64), np.zeros(len(points))), np.full(len(points), np.inf)
     before = np.flatnonzero(np.diff(graph.edge_of_point) == 0)
     a, b = graph.path_position[before], graph.path_position[before + 1]
     length = np.linalg.norm(b - a, axis=1)
@@ -106,9 +115,7 @@ def snap(graph: VesselGraph, points: FloatArray, tolerance: float) -> Places:
     row = np.arange(len(points))
     chosen = candidate[row, best]
     arc = arc_length(graph.path_position, graph.path_offset)[before[chosen]] + foot[row, best] * length[chosen]
-    is_near = distance[row, best] <= tolerance * (1.0 + 1e-9)
-    edge = np.where(is_near, graph.edge_of_point[before[chosen]], -1)
-    return Places(edge, np.where(is_near, arc, 0.0))
+    return Places(graph.edge_of_point[before[chosen]], arc), distance[row, best]
 
 
 def positions(graph: VesselGraph, places: Places) -> FloatArray:
