@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from vesselgraph.tracing.ridges import plane_axes, ridge_distance
+from vesselgraph.tracing.depth import depth_of
+from vesselgraph.tracing.foreground import find_foreground
+from vesselgraph.tracing.ridges import SIGMA_VOX, find_ridges, plane_axes, ridge_at
 
 GRID = np.moveaxis(np.indices((9, 9, 9)).astype(float), 0, -1)
 INNER = np.argwhere(np.pad(np.ones((7, 7, 7), bool), 1))
 
 
 def distances(field, voxels=INNER, required=0.01):
-    return ridge_distance(field.astype(np.float32), voxels, np.full(len(voxels), required))
+    field = field.astype(np.float32)
+    return np.array([ridge_at(field, *voxel, required) for voxel in voxels])
 
 
 def across(point, direction):
@@ -71,11 +75,72 @@ def test_a_ridge_must_be_as_bent_as_asked():
     assert np.isinf(distances(field, required=2.1)).all()
 
 
-def test_the_border_has_no_ridge():
-    field = 100.0 - (across((4.0, 4.0, 4.0), (0, 0, 1)) ** 2).sum(axis=-1)
-    border = np.argwhere(np.pad(np.zeros((7, 7, 7), bool), 1, constant_values=True))
-    assert np.isinf(distances(field, border)).all()
-    assert distances(field, np.zeros((0, 3), np.int64)).shape == (0,)
+def heat_and_lift(seed, shape, density=0.3):
+    rng = np.random.default_rng(seed)
+    heat = ndimage.gaussian_filter(rng.random(shape), 1.0).astype(np.float32)
+    found = find_foreground(heat, float(np.quantile(heat, 1.0 - density)))
+    return heat, found, rng.random(len(found)).astype(np.float32)
+
+
+def smoothed(heat, found, lift):
+    raised = heat.astype(float)
+    raised[tuple(found.voxels.T)] += lift
+    return ndimage.gaussian_filter(raised, SIGMA_VOX, radius=2, mode="nearest")
+
+
+# Wider than a tile along one axis, thinner than its margin along another.
+@pytest.mark.parametrize("shape", [(9, 10, 40), (2, 20, 18), (1, 5, 7), (17, 1, 3)])
+@pytest.mark.parametrize("density", [0.05, 0.6])
+def test_tiles_give_what_smoothing_the_whole_box_gives(shape, density):
+    heat, found, lift = heat_and_lift(3, shape, density)
+    zeros = np.zeros(len(found), np.float32)
+    whole = smoothed(heat, found, lift)
+    value, distance = find_ridges(heat, found, lift, zeros, 0.01)
+    np.testing.assert_allclose(value, whole[tuple(found.voxels.T)], rtol=2e-6)
+    inner = ((found.voxels > 0) & (found.voxels < np.array(shape) - 1)).all(axis=1)
+    assert np.isinf(distance[~inner]).all()
+    expected = np.array([ridge_at(whole, *voxel, 0.01 * whole[tuple(voxel)]) for voxel in found.voxels[inner]])
+    np.testing.assert_allclose(distance[inner], expected, rtol=0.02, atol=0.02)
+    value, _ = find_ridges(heat, found, lift, zeros, 0.01, with_heat=False)
+    np.testing.assert_allclose(value, smoothed(np.zeros_like(heat), found, lift)[tuple(found.voxels.T)], rtol=2e-6, atol=1e-7)
+
+
+def test_required_curvature_may_differ_from_voxel_to_voxel():
+    heat, found, lift = heat_and_lift(5, (12, 12, 12))
+    none = np.zeros(len(found), np.float32)
+    _, loose = find_ridges(heat, found, lift, none, 0.0)
+    half = np.where(np.arange(len(found)) % 2 == 0, np.float32(1e9), none)
+    _, strict = find_ridges(heat, found, lift, half, 0.0)
+    assert np.isinf(strict[::2]).all()
+    assert np.array_equal(strict[1::2], loose[1::2])
+    assert np.isfinite(loose[::2]).any()
+
+
+def test_ridges_of_nothing():
+    found = find_foreground(np.zeros((3, 4, 5), np.float32), 0.5)
+    empty = np.zeros(0, np.float32)
+    value, distance = find_ridges(np.zeros((3, 4, 5), np.float32), found, empty, empty, 0.1)
+    assert value.shape == distance.shape == (0,)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.95), st.tuples(*[st.integers(1, 9)] * 3))
+def test_depth_is_the_exact_distance_to_the_background(seed, density, shape):
+    volume = np.random.default_rng(seed).random(shape) < density
+    if volume.all():
+        volume.flat[0] = False
+    depth = depth_of(find_foreground(volume, 0))
+    expected = np.minimum(ndimage.distance_transform_edt(volume)[volume], max(shape))
+    np.testing.assert_allclose(depth, expected, rtol=1e-6)
+    np.testing.assert_allclose(depth_of(find_foreground(volume, 0), 2), np.minimum(expected, 2.0), rtol=1e-6)
+
+
+def test_depth_of_a_ball_and_of_a_box_without_background():
+    reach = np.arange(-12, 13)
+    ball = np.add.outer(np.add.outer(reach**2, reach**2), reach**2) <= 10**2
+    np.testing.assert_allclose(depth_of(find_foreground(ball, 0)), ndimage.distance_transform_edt(ball)[ball], rtol=1e-6)
+    assert depth_of(find_foreground(np.ones((3, 4, 5)), 0)).tolist() == [5.0] * 60
+    assert depth_of(find_foreground(np.ones((3, 4, 5)), 0), 3).tolist() == [3.0] * 60
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from vesselgraph.surface.decimate import Sheet, decimate
 from vesselgraph.surface.field import RADIUS_FRACTION, Bound, Field, nearest
 from vesselgraph.surface.marching import march
 from vesselgraph.surface.refine import on_surface, refine
-from vesselgraph.surface.threads import run_parts
+from vesselgraph.threads import run_parts
 
 _DEFAULT = SurfaceConfig()
 _PART = 4096

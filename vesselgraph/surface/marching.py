@@ -11,7 +11,7 @@ from vesselgraph.space import FloatArray
 from vesselgraph.surface.cases import MIDDLE, N_SLOTS, Cases, marching_cases
 from vesselgraph.surface.cones import BLOCK
 from vesselgraph.surface.field import OUTSIDE, Field, evaluate
-from vesselgraph.surface.threads import run_parts
+from vesselgraph.threads import run_parts
 
 _CORNERS = BLOCK + 1
 _NUDGE = 0.02

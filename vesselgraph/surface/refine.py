@@ -10,7 +10,7 @@ from vesselgraph.graph import IntArray
 from vesselgraph.progress import Progress, silent
 from vesselgraph.space import FloatArray
 from vesselgraph.surface.field import Bound, Field, misfits, project
-from vesselgraph.surface.threads import run_parts
+from vesselgraph.threads import run_parts
 
 _PART = 4096
 _MOST_ROUNDS = 8

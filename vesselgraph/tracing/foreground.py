@@ -7,12 +7,15 @@ lines around it (its own among them); walking two lines side by side, like a mer
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
+
+from vesselgraph.threads import run_parts
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -63,11 +66,11 @@ def voxel_at(row_start, voxels, n_planes, n_rows, n_columns, z, y, x):  # type: 
     return -1
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _count(heat, inside, bounded, threshold, counts):  # type: ignore[no-untyped-def]
-    """Fill the number of voxels of each line into ``counts`` (planes * rows,)."""
-    n_planes, n_rows, n_columns = heat.shape
-    for z in prange(n_planes):
+@njit(cache=True, nogil=True)
+def _count(begin, end, heat, inside, bounded, threshold, counts):  # type: ignore[no-untyped-def]
+    """Fill the number of voxels of each line of some planes into ``counts`` (planes * rows,)."""
+    n_rows, n_columns = heat.shape[1:]
+    for z in range(begin, end):
         for y in range(n_rows):
             n = 0
             if bounded:
@@ -79,10 +82,10 @@ def _count(heat, inside, bounded, threshold, counts):  # type: ignore[no-untyped
             counts[z * n_rows + y] = n
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _fill(heat, inside, bounded, threshold, row_start, voxels):  # type: ignore[no-untyped-def]
-    n_planes, n_rows = heat.shape[:2]
-    for z in prange(n_planes):
+@njit(cache=True, nogil=True)
+def _fill(begin, end, heat, inside, bounded, threshold, row_start, voxels):  # type: ignore[no-untyped-def]
+    n_rows = heat.shape[1]
+    for z in range(begin, end):
         for y in range(n_rows):
             i, stop = row_start[z * n_rows + y], row_start[z * n_rows + y + 1]
             x = 0
@@ -93,10 +96,10 @@ def _fill(heat, inside, bounded, threshold, row_start, voxels):  # type: ignore[
                 x += 1
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _join_lines(voxels, row_start, n_planes, n_rows, neighbours):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _join_lines(begin, end, voxels, row_start, n_planes, n_rows, neighbours):  # type: ignore[no-untyped-def]
     """Fill ``neighbours`` by walking each line beside the nine lines around it."""
-    for z in prange(n_planes):
+    for z in range(begin, end):
         for y in range(n_rows):
             line = z * n_rows + y
             first, last = row_start[line], row_start[line + 1]
@@ -127,7 +130,9 @@ def _join_lines(voxels, row_start, n_planes, n_rows, neighbours):  # type: ignor
                     slot += width
 
 
-def find_foreground(heat: NDArray[Any], threshold: float, *, inside: NDArray[np.bool_] | None = None) -> Foreground:
+def find_foreground(
+    heat: NDArray[Any], threshold: float, *, inside: NDArray[np.bool_] | None = None, joined: bool = True
+) -> Foreground:
     """Return the voxels hotter than ``threshold``.
 
     Parameters
@@ -138,6 +143,8 @@ def find_foreground(heat: NDArray[Any], threshold: float, *, inside: NDArray[np.
         Voxels at the threshold itself are left out.
     inside : same shape, bool, optional
         Voxels where this is false are left out.
+    joined : bool
+        If false, only the list is made, and ``neighbours`` has no rows.
 
     Returns
     -------
@@ -163,11 +170,13 @@ def find_foreground(heat: NDArray[Any], threshold: float, *, inside: NDArray[np.
     mask = inside if inside is not None else np.ones((1, 1, 1), np.bool_)
     counts = np.empty(n_planes * n_rows, np.int64)
     limit = heat.dtype.type(threshold) if heat.dtype.kind == "f" else threshold
-    _count(heat, mask, bounded, limit, counts)
+    run_parts(lambda begin, end: _count(begin, end, heat, mask, bounded, limit, counts), n_planes)
     row_start = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=row_start[1:])
     voxels = np.empty((int(row_start[-1]), 3), np.int32)
-    _fill(heat, mask, bounded, limit, row_start, voxels)
+    run_parts(lambda begin, end: _fill(begin, end, heat, mask, bounded, limit, row_start, voxels), n_planes)
+    if not joined:
+        return Foreground((n_planes, n_rows, n_columns), voxels, row_start, np.empty((0, 26), np.int32))
     return from_list((n_planes, n_rows, n_columns), voxels, row_start)
 
 
@@ -177,5 +186,27 @@ def from_list(shape: tuple[int, int, int], voxels: Int32, row_start: Int64 | Non
         line = voxels[:, 0].astype(np.int64) * shape[1] + voxels[:, 1]
         row_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
     neighbours = np.empty((len(voxels), 26), np.int32)
-    _join_lines(voxels, row_start, shape[0], shape[1], neighbours)
+    run_parts(lambda begin, end: _join_lines(begin, end, voxels, row_start, shape[0], shape[1], neighbours), shape[0])
     return Foreground(shape, voxels, row_start, neighbours)
+
+
+@njit(cache=True, nogil=True)
+def _sample_list(voxels, row_start, shape, values, points, result):  # type: ignore[no-untyped-def]
+    for m in range(points.shape[0]):
+        z0, y0, x0 = math.floor(points[m, 0]), math.floor(points[m, 1]), math.floor(points[m, 2])
+        total = 0.0
+        for corner in range(8):
+            z, y, x = z0 + (corner >> 2), y0 + (corner >> 1 & 1), x0 + (corner & 1)
+            share = (1.0 - abs(points[m, 0] - z)) * (1.0 - abs(points[m, 1] - y)) * (1.0 - abs(points[m, 2] - x))
+            if share > 0.0:
+                i = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], z, y, x)
+                if i >= 0:
+                    total += share * values[i]
+        result[m] = total
+
+
+def sample_list(foreground: Foreground, values: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return trilinear values, (M,), at points (M, 3) of the box; ``values`` (n,) belong to the voxels, all others are 0."""
+    result = np.empty(len(points))
+    _sample_list(foreground.voxels, foreground.row_start, foreground.shape, values, points, result)
+    return result

@@ -3,6 +3,9 @@
 A point lies on a height ridge if the gradient vanishes in the plane across the ridge and both curvatures there are negative.
 One Newton step in that plane estimates how far the ridge is from a voxel's centre.
 
+The height is smoothed first. That needs heat around each foreground voxel, so the work goes by small tiles: those that hold any
+foreground are read with a margin into a block that stays in the cache, smoothed there, and asked at their foreground voxels.
+
 References
 ----------
 Eberly, Gardner, Morse, Pizer, Scharlach, "Ridges for image analysis", J. Math. Imaging and Vision 4 (1994).
@@ -15,6 +18,24 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from vesselgraph.threads import run_parts
+from vesselgraph.tracing.foreground import Foreground
+
+SIGMA_VOX = 0.8
+"""Width of the smoothing of the height."""
+
+_REACH = 2
+_MARGIN = _REACH + 1
+_TILE = (8, 8, 16)
+
+
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    weight = np.exp(-0.5 * (np.arange(_REACH + 1) / sigma) ** 2)
+    return (weight / (weight[0] + 2.0 * weight[1:].sum())).astype(np.float32)
+
+
+_W0, _W1, _W2 = _gaussian(SIGMA_VOX)
 
 
 @njit(cache=True, nogil=True)
@@ -36,93 +57,242 @@ def plane_axes(tangent, first, second):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _ridge_direction(a, b, c, d, e, f, axis):  # type: ignore[no-untyped-def]
-    """Fill the eigenvector of the largest eigenvalue of [[a, d, e], [d, b, f], [e, f, c]]; False if it is not distinct."""
+def _longest_cross(p, q, r, d, e, f):  # type: ignore[no-untyped-def]
+    """Return the longest cross product of two rows of [[p, d, e], [d, q, f], [e, f, r]] and its squared length."""
+    x0, y0, z0 = d * f - e * q, e * d - p * f, p * q - d * d
+    x1, y1, z1 = d * r - e * f, e * e - p * r, p * f - d * e
+    x2, y2, z2 = q * r - f * f, f * e - d * r, d * f - q * e
+    n0, n1, n2 = x0 * x0 + y0 * y0 + z0 * z0, x1 * x1 + y1 * y1 + z1 * z1, x2 * x2 + y2 * y2 + z2 * z2
+    if n0 >= n1 and n0 >= n2:
+        return x0, y0, z0, n0
+    if n1 >= n2:
+        return x1, y1, z1, n1
+    return x2, y2, z2, n2
+
+
+@njit(cache=True, nogil=True)
+def ridge_direction(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
+    """Return the unit eigenvector of the largest eigenvalue of [[a, d, e], [d, b, f], [e, f, c]], or zeros if it is double."""
     mean = (a + b + c) / 3.0
     p, q, r = a - mean, b - mean, c - mean
     spread = (p * p + q * q + r * r + 2.0 * (d * d + e * e + f * f)) / 6.0
     if spread <= 1e-18:
-        return False
+        return 0.0, 0.0, 0.0
     root = math.sqrt(spread)
     half = 0.5 * (p * (q * r - f * f) - d * (d * r - f * e) + e * (d * f - q * e)) / (root * spread)
     largest = mean + 2.0 * root * math.cos(math.acos(min(1.0, max(-1.0, half))) / 3.0)
-    p, q, r = a - largest, b - largest, c - largest
-    best = 0.0
-    for k in range(3):
-        if k == 0:
-            x, y, z = d * f - e * q, e * d - p * f, p * q - d * d
-        elif k == 1:
-            x, y, z = d * r - e * f, e * e - p * r, p * f - d * e
-        else:
-            x, y, z = q * r - f * f, f * e - d * r, d * f - q * e
-        norm = x * x + y * y + z * z
-        if norm > best:
-            best = norm
-            axis[0], axis[1], axis[2] = x, y, z
-    if best <= 1e-30:
-        return False
-    norm = math.sqrt(best)
-    for k in range(3):
-        axis[k] /= norm
-    return True
+    x, y, z, squared = _longest_cross(a - largest, b - largest, c - largest, d, e, f)
+    if squared <= 1e-30:
+        return 0.0, 0.0, 0.0
+    norm = math.sqrt(squared)
+    return x / norm, y / norm, z / norm
 
 
 @njit(cache=True, nogil=True)
-def _ridge_distance(field, voxels, required, distance):  # type: ignore[no-untyped-def]
-    """Fill the distance in voxels from each voxel to the ridge next to it; infinite where there is none."""
-    axis, u, v = np.zeros(3), np.zeros(3), np.zeros(3)
+def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
+    """Return how far the ridge of ``field`` passes from the centre of an inner voxel, in voxels; infinite if there is none.
+
+    ``required``: the weaker of the two curvatures across a ridge is at least this, per square voxel.
+    """
+    here = field[z, y, x]
+    g0 = 0.5 * (field[z + 1, y, x] - field[z - 1, y, x])
+    g1 = 0.5 * (field[z, y + 1, x] - field[z, y - 1, x])
+    g2 = 0.5 * (field[z, y, x + 1] - field[z, y, x - 1])
+    a = field[z + 1, y, x] + field[z - 1, y, x] - 2.0 * here
+    b = field[z, y + 1, x] + field[z, y - 1, x] - 2.0 * here
+    c = field[z, y, x + 1] + field[z, y, x - 1] - 2.0 * here
+    d = 0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x])
+    e = 0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1])
+    f = 0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1])
+    t0, t1, t2 = ridge_direction(a, b, c, d, e, f)
+    if t0 == 0.0 and t1 == 0.0 and t2 == 0.0:
+        return math.inf
+    # Two unit vectors across the ridge, the first by the axis that is least along it.
+    if abs(t0) <= abs(t1) and abs(t0) <= abs(t2):
+        u0, u1, u2 = 1.0 - t0 * t0, -t0 * t1, -t0 * t2
+    elif abs(t1) <= abs(t2):
+        u0, u1, u2 = -t1 * t0, 1.0 - t1 * t1, -t1 * t2
+    else:
+        u0, u1, u2 = -t2 * t0, -t2 * t1, 1.0 - t2 * t2
+    norm = math.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
+    u0, u1, u2 = u0 / norm, u1 / norm, u2 / norm
+    v0, v1, v2 = t1 * u2 - t2 * u1, t2 * u0 - t0 * u2, t0 * u1 - t1 * u0
+    huu = a * u0 * u0 + b * u1 * u1 + c * u2 * u2 + 2.0 * (d * u0 * u1 + e * u0 * u2 + f * u1 * u2)
+    hvv = a * v0 * v0 + b * v1 * v1 + c * v2 * v2 + 2.0 * (d * v0 * v1 + e * v0 * v2 + f * v1 * v2)
+    huv = a * u0 * v0 + b * u1 * v1 + c * u2 * v2 + d * (u0 * v1 + u1 * v0) + e * (u0 * v2 + u2 * v0) + f * (u1 * v2 + u2 * v1)
+    determinant = huu * hvv - huv * huv
+    weaker = 0.5 * (huu + hvv) + math.sqrt(max(0.0, 0.25 * (huu - hvv) ** 2 + huv * huv))
+    if determinant <= 0.0 or weaker > -required:
+        return math.inf
+    gu, gv = g0 * u0 + g1 * u1 + g2 * u2, g0 * v0 + g1 * v1 + g2 * v2
+    du, dv = (huv * gv - hvv * gu) / determinant, (huv * gu - huu * gv) / determinant
+    return math.sqrt(du * du + dv * dv)
+
+
+@njit(cache=True, nogil=True)
+def _sort_into_tiles(voxels, n_planes, n_rows, n_columns):  # type: ignore[no-untyped-def]
+    """Return ``start`` (tiles + 1,) and the ids of the voxels tile by tile."""
+    across, along = -(-n_rows // _TILE[1]), -(-n_columns // _TILE[2])
+    start = np.zeros(-(-n_planes // _TILE[0]) * across * along + 1, np.int64)
+    own = np.empty(voxels.shape[0], np.int32)
     for i in range(voxels.shape[0]):
-        distance[i] = np.inf
-        z, y, x = voxels[i, 0], voxels[i, 1], voxels[i, 2]
-        inner = 0 < z < field.shape[0] - 1 and 0 < y < field.shape[1] - 1 and 0 < x < field.shape[2] - 1
-        if not inner:
-            continue
-        here = field[z, y, x]
-        g0 = 0.5 * (field[z + 1, y, x] - field[z - 1, y, x])
-        g1 = 0.5 * (field[z, y + 1, x] - field[z, y - 1, x])
-        g2 = 0.5 * (field[z, y, x + 1] - field[z, y, x - 1])
-        a = field[z + 1, y, x] + field[z - 1, y, x] - 2.0 * here
-        b = field[z, y + 1, x] + field[z, y - 1, x] - 2.0 * here
-        c = field[z, y, x + 1] + field[z, y, x - 1] - 2.0 * here
-        d = 0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x])
-        e = 0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1])
-        f = 0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1])
-        if not _ridge_direction(a, b, c, d, e, f, axis):
-            continue
-        plane_axes(axis, u, v)
-        huu = a * u[0] ** 2 + b * u[1] ** 2 + c * u[2] ** 2 + 2 * (d * u[0] * u[1] + e * u[0] * u[2] + f * u[1] * u[2])
-        hvv = a * v[0] ** 2 + b * v[1] ** 2 + c * v[2] ** 2 + 2 * (d * v[0] * v[1] + e * v[0] * v[2] + f * v[1] * v[2])
-        huv = (
-            a * u[0] * v[0]
-            + b * u[1] * v[1]
-            + c * u[2] * v[2]
-            + d * (u[0] * v[1] + u[1] * v[0])
-            + e * (u[0] * v[2] + u[2] * v[0])
-            + f * (u[1] * v[2] + u[2] * v[1])
-        )
-        determinant = huu * hvv - huv * huv
-        middle = 0.5 * (huu + hvv) + math.sqrt(max(0.0, 0.25 * (huu - hvv) ** 2 + huv * huv))
-        if determinant <= 0.0 or middle > -required[i]:
-            continue
-        gu, gv = g0 * u[0] + g1 * u[1] + g2 * u[2], g0 * v[0] + g1 * v[1] + g2 * v[2]
-        du, dv = (huv * gv - hvv * gu) / determinant, (huv * gu - huu * gv) / determinant
-        distance[i] = math.sqrt(du * du + dv * dv)
+        tile = (voxels[i, 0] // _TILE[0] * across + voxels[i, 1] // _TILE[1]) * along + voxels[i, 2] // _TILE[2]
+        own[i] = tile
+        start[tile + 1] += 1
+    for tile in range(start.size - 1):
+        start[tile + 1] += start[tile]
+    place = start[:-1].copy()
+    ids = np.empty(voxels.shape[0], np.int32)
+    for i in range(voxels.shape[0]):
+        ids[place[own[i]]] = i
+        place[own[i]] += 1
+    return start, ids
 
 
-def ridge_distance(
-    field: NDArray[np.float32], voxels: NDArray[np.int64], min_curvature: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return how far the height ridge of ``field`` passes from each voxel centre, in voxels; infinite where there is none.
+@njit(cache=True, nogil=True)
+def _read_block(heat, corner, size, with_heat, block):  # type: ignore[no-untyped-def]
+    """Fill the part of a block that lies in the box with the heat from ``corner`` on, or with zeros."""
+    low0, low1, low2 = max(0, -corner[0]), max(0, -corner[1]), max(0, -corner[2])
+    high0 = min(size[0], heat.shape[0] - corner[0])
+    high1 = min(size[1], heat.shape[1] - corner[1])
+    high2 = min(size[2], heat.shape[2] - corner[2])
+    for k in range(low0, high0):
+        for j in range(low1, high1):
+            if with_heat:
+                for i in range(low2, high2):
+                    block[k, j, i] = heat[corner[0] + k, corner[1] + j, corner[2] + i]
+            else:
+                for i in range(low2, high2):
+                    block[k, j, i] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _lift_block(voxels, ids, start, tile, counts, corner, size, lift, block):  # type: ignore[no-untyped-def]
+    """Add the lift of the foreground voxels of a tile and of the tiles around it."""
+    for tz in range(max(tile[0] - 1, 0), min(tile[0] + 2, counts[0])):
+        for ty in range(max(tile[1] - 1, 0), min(tile[1] + 2, counts[1])):
+            for tx in range(max(tile[2] - 1, 0), min(tile[2] + 2, counts[2])):
+                other = (tz * counts[1] + ty) * counts[2] + tx
+                for place in range(start[other], start[other + 1]):
+                    v = ids[place]
+                    k, j, i = voxels[v, 0] - corner[0], voxels[v, 1] - corner[1], voxels[v, 2] - corner[2]
+                    if 0 <= k < size[0] and 0 <= j < size[1] and 0 <= i < size[2]:
+                        block[k, j, i] += lift[v]
+
+
+@njit(cache=True, nogil=True)
+def _extend_block(corner, size, shape, block):  # type: ignore[no-untyped-def]
+    """Continue a block beyond the borders of the box with the values at the border."""
+    for k in range(size[0]):
+        near_k = min(max(k, -corner[0]), shape[0] - 1 - corner[0])
+        for j in range(size[1]):
+            near_j = min(max(j, -corner[1]), shape[1] - 1 - corner[1])
+            for i in range(size[2]):
+                near_i = min(max(i, -corner[2]), shape[2] - 1 - corner[2])
+                if near_k != k or near_j != j or near_i != i:
+                    block[k, j, i] = block[near_k, near_j, near_i]
+
+
+@njit(cache=True, nogil=True)
+def _smooth_block(size, block, other):  # type: ignore[no-untyped-def]
+    """Smooth a block, of which the outermost two layers are lost; the result is in ``other``."""
+    for k in range(_REACH, size[0] - _REACH):
+        for j in range(size[1]):
+            for i in range(size[2]):
+                near = block[k - 1, j, i] + block[k + 1, j, i]
+                far = block[k - 2, j, i] + block[k + 2, j, i]
+                other[k, j, i] = _W0 * block[k, j, i] + _W1 * near + _W2 * far
+    for k in range(_REACH, size[0] - _REACH):
+        for j in range(_REACH, size[1] - _REACH):
+            for i in range(size[2]):
+                near = other[k, j - 1, i] + other[k, j + 1, i]
+                far = other[k, j - 2, i] + other[k, j + 2, i]
+                block[k, j, i] = _W0 * other[k, j, i] + _W1 * near + _W2 * far
+    for k in range(_REACH, size[0] - _REACH):
+        for j in range(_REACH, size[1] - _REACH):
+            for i in range(_REACH, size[2] - _REACH):
+                near = block[k, j, i - 1] + block[k, j, i + 1]
+                far = block[k, j, i - 2] + block[k, j, i + 2]
+                other[k, j, i] = _W0 * block[k, j, i] + _W1 * near + _W2 * far
+
+
+@njit(cache=True, nogil=True)
+def _fill_tile(heat, with_heat, voxels, ids, start, number, counts, lift, block, other):  # type: ignore[no-untyped-def]
+    """Leave the smoothed height around the foreground of a tile in ``other``; return the first voxel of that block."""
+    first = start[number]
+    low0, low1, low2 = voxels[ids[first]]
+    high0, high1, high2 = low0, low1, low2
+    for place in range(first + 1, start[number + 1]):
+        z, y, x = voxels[ids[place]]
+        low0, low1, low2 = min(low0, z), min(low1, y), min(low2, x)
+        high0, high1, high2 = max(high0, z), max(high1, y), max(high2, x)
+    corner = (low0 - _MARGIN, low1 - _MARGIN, low2 - _MARGIN)
+    size = (high0 - low0 + 1 + 2 * _MARGIN, high1 - low1 + 1 + 2 * _MARGIN, high2 - low2 + 1 + 2 * _MARGIN)
+    tile = (number // (counts[1] * counts[2]), number // counts[2] % counts[1], number % counts[2])
+    _read_block(heat, corner, size, with_heat, block)
+    _lift_block(voxels, ids, start, tile, counts, corner, size, lift, block)
+    outside = False
+    for a in range(3):
+        outside = outside or corner[a] < 0 or corner[a] + size[a] > heat.shape[a]
+    if outside:
+        _extend_block(corner, size, heat.shape, block)
+    _smooth_block(size, block, other)
+    return corner
+
+
+@njit(cache=True, nogil=True)
+def _find_ridges(begin, end, heat, with_heat, voxels, ids, start, used, counts, lift, base, share, value, distance):  # type: ignore[no-untyped-def]
+    """Fill the smoothed height at every voxel of the tiles ``used[begin:end]`` and its distance to the ridge."""
+    block = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN, _TILE[2] + 2 * _MARGIN), np.float32)
+    other = np.empty_like(block)
+    for turn in range(begin, end):
+        tile = used[turn]
+        corner = _fill_tile(heat, with_heat, voxels, ids, start, tile, counts, lift, block, other)
+        for place in range(start[tile], start[tile + 1]):
+            v = ids[place]
+            z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
+            k, j, i = z - corner[0], y - corner[1], x - corner[2]
+            value[v] = other[k, j, i]
+            inner = 0 < z < heat.shape[0] - 1 and 0 < y < heat.shape[1] - 1 and 0 < x < heat.shape[2] - 1
+            distance[v] = ridge_at(other, k, j, i, base[v] + share * other[k, j, i]) if inner else math.inf
+
+
+def find_ridges(
+    heat: NDArray[np.float32],
+    foreground: Foreground,
+    lift: NDArray[np.float32],
+    base: NDArray[np.float32],
+    share: float,
+    *,
+    with_heat: bool = True,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the smoothed height at each foreground voxel and how far its ridge passes from the voxel's centre.
 
     Parameters
     ----------
-    field : (planes, rows, columns)
-        Smooth.
-    voxels : (n, 3)
-        Where to look. Voxels on the border of the volume have no ridge.
-    min_curvature : (n,)
-        At each voxel the weaker of the two curvatures across a ridge is at least this, per square voxel.
+    heat : (planes, rows, columns) float32
+        Read around the foreground only; beyond its borders it goes on as at the border.
+    foreground : Foreground
+        Where to look. Voxels on the border of the box have no ridge.
+    lift : (n,) float32
+        Added to the heat at the foreground voxels before smoothing.
+    base, share : (n,) float32, float
+        The weaker of the two curvatures across a ridge is at least ``base`` plus ``share`` of the smoothed height.
+    with_heat : bool
+        If false, the height is the lift alone.
+
+    Returns
+    -------
+    value : (n,) float32
+        The height after a Gaussian of ``SIGMA_VOX`` voxels.
+    distance : (n,) float32
+        In voxels; infinite where there is no ridge.
     """
-    distance = np.zeros(len(voxels))
-    _ridge_distance(field, voxels, min_curvature, distance)
-    return distance
+    start, ids = _sort_into_tiles(foreground.voxels, *foreground.shape)
+    counts = tuple(-(-n // size) for n, size in zip(foreground.shape, _TILE, strict=True))
+    used = np.flatnonzero(np.diff(start))
+    value = np.empty(len(foreground), np.float32)
+    distance = np.empty(len(foreground), np.float32)
+    fixed = (heat, with_heat, foreground.voxels, ids, start, used, counts, lift, base, np.float32(share), value, distance)
+    run_parts(lambda begin, end: _find_ridges(begin, end, *fixed), len(used))
+    return value, distance

@@ -17,6 +17,12 @@ OFFSETS = np.array(
 )
 
 
+def slot_of(plane: int, row: int, column: int) -> int:
+    """Return the place in ``OFFSETS`` of a step by -1, 0 or 1 along each axis; the opposite step is at 25 minus it."""
+    place = 9 * plane + 3 * row + column + 13
+    return place - (place > 13)
+
+
 def _adjacency(reach: int, members: list[int]) -> np.ndarray:
     """For each neighbour, the bits of the ``members`` that touch it by at most ``reach`` non-zero coordinates of size 1."""
     table = np.zeros(26, dtype=np.uint32)
@@ -78,13 +84,3 @@ def is_simple(object_bits):  # type: ignore[no-untyped-def]
         return False
     one = faces & (~faces + np.uint32(1))
     return (_flood(one, background, BACKGROUND_ADJACENCY) & faces) == faces
-
-
-@njit(cache=True, nogil=True)
-def neighbour_bits(present, position, strides):  # type: ignore[no-untyped-def]
-    """Return the object bits around flat ``position`` of a padded uint8 volume; ``strides`` are the 26 flat offsets."""
-    bits = np.uint32(0)
-    for i in range(26):
-        if present[position + strides[i]]:
-            bits |= np.uint32(1) << np.uint32(i)
-    return bits

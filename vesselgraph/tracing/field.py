@@ -1,0 +1,160 @@
+"""What the tracing kernels work on: heat on an isotropic grid and the list of its foreground voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vesselgraph.config import TraceConfig
+from vesselgraph.errors import SpaceMismatchError
+from vesselgraph.resampling import isotropic_grid, resample, resample_like
+from vesselgraph.space import Space
+from vesselgraph.threads import run_parts
+from vesselgraph.tracing.depth import depth_of
+from vesselgraph.tracing.foreground import Foreground, find_foreground, sample_list
+from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.volume import Heatmap, Volume
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+DEPTH_LIMIT_VOX = 10
+"""Deeper voxels of heat count as this deep; of a mask the depth is exact."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One isotropic grid; lengths in voxels unless said otherwise.
+
+    Attributes
+    ----------
+    space : Space
+        Its place in the patient.
+    heat : (planes, rows, columns) float32
+        Read at single voxels only once the foreground is known.
+    foreground : Foreground
+        The n voxels above the threshold.
+    depth : (n,) float32
+        Distance of each to the background.
+    radius : (planes, rows, columns) float32 or None
+        The heatmap's own radius estimate, mm.
+    from_mask : bool
+        Whether the heat is a segmentation.
+    """
+
+    space: Space
+    heat: Float32
+    foreground: Foreground
+    depth: Float32
+    radius: Float32 | None
+    from_mask: bool
+
+    @property
+    def voxel(self) -> float:
+        """Edge of a voxel, mm."""
+        return float(self.space.spacing[0])
+
+    def width_at(self, points: Float64) -> Float64:
+        """Return the first guess of the radius at points (M, 3), in voxels: the heatmap's, else the distance to the wall."""
+        if self.radius is None:
+            return sample_list(self.foreground, np.maximum(self.depth - np.float32(0.5), np.float32(0.5)), points)
+        values = np.zeros(len(points))
+        sample_path(self.radius, points, values)
+        return values / self.voxel
+
+
+def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None) -> Field | None:
+    """Return the field of a heatmap inside of a region; None if nothing is hotter than the threshold.
+
+    Isotropic heat is used where it lies. Other heat is resampled, around its foreground only, to the finest of its spacings; a
+    mask by its signed distance to the wall.
+
+    Raises
+    ------
+    SpaceMismatchError
+        The region and the heatmap do not overlap.
+    """
+    from_mask = heatmap.is_mask
+    threshold = 0.5 if from_mask else config.threshold
+    heat = heatmap.heat if region is None else _inside(heatmap.heat, region)
+    radius = heatmap.radius
+    if not heat.space.is_isotropic:
+        box = _box_around(find_foreground(heat.array, 0.0 if from_mask else threshold, joined=False), 3)
+        if box is None:
+            return None
+        heat, radius = heat.crop(*box), None if radius is None else radius.crop(*box)
+        heat, radius = _isotropic(heat, radius, from_mask=from_mask)
+    values = frozen(heat.array)
+    foreground = find_foreground(values, threshold)
+    if len(foreground) == 0:
+        return None
+    depth = depth_of(foreground, None if from_mask else DEPTH_LIMIT_VOX)
+    return Field(heat.space, values, foreground, depth, None if radius is None else frozen(radius.array), from_mask)
+
+
+def frozen(array: NDArray[np.generic]) -> Float32:
+    """Return an array as the kernels want it, so that each is compiled once: float32, one block of memory, read-only."""
+    values = np.ascontiguousarray(array, dtype=np.float32).view()
+    values.setflags(write=False)
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _any_outside(begin, end, heat, inside):  # type: ignore[no-untyped-def]
+    """Return whether any voxel of some planes has heat but lies outside."""
+    for z in range(begin, end):
+        for y in range(heat.shape[1]):
+            found = 0
+            for x in range(heat.shape[2]):
+                found += (heat[z, y, x] > 0) & (not inside[z, y, x])
+            if found:
+                return True
+    return False
+
+
+def _inside(heat: Volume, region: Volume) -> Volume:
+    """Return the heat with zeros outside of the region; the heat itself if it has none there."""
+    inside = resample_like(region, heat, interpolation="nearest")
+    if not inside.array.any():
+        raise SpaceMismatchError(
+            "a region that overlaps the heatmap",
+            f"heatmap bounds {heat.bounds.round(1).tolist()}, region bounds {region.bounds.round(1).tolist()} mm",
+            "check that both come from the same patient and frame",
+        )
+    values = frozen(heat.array)
+    if not any(run_parts(lambda begin, end: _any_outside(begin, end, values, inside.array), heat.shape[0])):
+        return heat
+    return heat.with_array(np.where(inside.array, heat.array, np.zeros(1, heat.array.dtype)))
+
+
+def _box_around(foreground: Foreground, margin: int) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
+    """Return the first and one-past-last index of the box of the voxels plus a margin; None if there are none."""
+    if len(foreground) == 0:
+        return None
+    first = np.maximum(foreground.voxels.min(axis=0) - margin, 0)
+    last = np.minimum(foreground.voxels.max(axis=0) + 1 + margin, foreground.shape)
+    return tuple(first.tolist()), tuple(last.tolist())
+
+
+def _isotropic(heat: Volume, radius: Volume | None, *, from_mask: bool) -> tuple[Volume, Volume | None]:
+    space, shape = isotropic_grid(heat, float(heat.space.spacing.min()))
+    if from_mask:
+        fine = resample(_signed_depth(heat), space, shape, fill=-1.0)
+        fine = fine.with_array((fine.array >= 0).astype(np.float32))
+    else:
+        fine = resample(heat, space, shape, fill=0.0)
+    return fine, None if radius is None else resample(radius, space, shape, interpolation="nearest", fill=0.0)
+
+
+def _signed_depth(mask: Volume) -> Volume:
+    """Return the distance to the wall in mm, positive inside: what shape-based interpolation resamples."""
+    inside = mask.array > 0.5
+    spacing = mask.space.spacing
+    half = 0.5 * float(spacing.min())
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing) - half
+    outside = ndimage.distance_transform_edt(~inside, sampling=spacing) - half
+    return mask.with_array(np.where(inside, depth, -outside).astype(np.float32))
