@@ -95,6 +95,19 @@ def _width(graph: VesselGraph) -> FloatArray:
     return np.where(count > 0, total / np.maximum(count, 1.0), 1.0)
 
 
+def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: PruneConfig) -> FloatArray:
+    """Return what each branch pays as a side branch, (E,) mm of heat: ``branch_cost`` times its radius.
+
+    Of a mask (node column ``fitted``) the bumps are as wide as the vessel they sit on, so the radius is that of the vessel; and
+    since its ends lie a radius before the wall, a branch with a free end gets that radius back.
+    """
+    if "fitted" not in graph.node_data:
+        return config.branch_cost * _width(graph)
+    radius = np.nan_to_num(graph.node_radius, nan=0.0)
+    cap = np.where(graph.degree[child] == 1, radius[child], 0.0)
+    return np.asarray(config.branch_cost * radius[parent] - (1.0 - config.min_heat) * cap)
+
+
 def choose_roots(graph: VesselGraph) -> IntArray:
     """Return one root a piece, sorted: the end node with the widest branch, any node where a piece has no end."""
     return _first_per_piece(graph, graph.degree != 1)
@@ -136,7 +149,10 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
     turned = forest.parent_edge[graph.edge_nodes[:, 0]] == np.arange(graph.n_edges)
     parent[turned], child[turned] = child[turned], parent[turned]
     points = point_gain(graph, heat, config.min_heat)
-    through, sideways = _sum_per_branch(graph, points), side_gain(graph, points, parent) - config.branch_cost * _width(graph)
+    through, sideways = (
+        _sum_per_branch(graph, points),
+        side_gain(graph, points, parent) - _side_cost(graph, parent, child, config),
+    )
     worth = np.full(graph.n_edges, np.nan)
     keep = np.zeros(graph.n_edges, np.bool_)
     value = np.zeros(graph.n_nodes)

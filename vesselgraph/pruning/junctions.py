@@ -40,7 +40,8 @@ def settle_junctions(graph: VesselGraph) -> VesselGraph:
     Parameters
     ----------
     graph : VesselGraph
-        With node radii; junctions of unknown radius, and those whose branches are all too short to have an axis, stay.
+        With node radii; junctions of unknown radius, those whose branches are all too short to have an axis, and those the node
+        column ``fitted`` marks as placed by the wall of a mask, stay.
 
     Returns
     -------
@@ -50,7 +51,8 @@ def settle_junctions(graph: VesselGraph) -> VesselGraph:
     """
     position = graph.node_position.copy()
     arms_of_end: dict[tuple[int, bool], _Arm] = {}
-    for node in np.flatnonzero(graph.degree >= 3):
+    fitted = graph.node_data.get("fitted", np.zeros(graph.n_nodes, np.bool_))
+    for node in np.flatnonzero((graph.degree >= 3) & ~fitted.astype(bool)):
         arms = _arms(graph, int(node))
         if len(arms) < 2:
             continue

@@ -59,7 +59,7 @@ def _tangent(points, low, high, i, tangent):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _ray_length(volume, level, z, y, x, dz, dy, dx, longest):  # type: ignore[no-untyped-def]
+def ray_length(volume, level, z, y, x, dz, dy, dx, longest):  # type: ignore[no-untyped-def]
     """Return how far a ray runs until the volume falls below ``level``; at most ``longest``."""
     before = sample(volume, z, y, x)
     length = 0.0
@@ -83,7 +83,7 @@ def _wall_section(volume, point, first, second, longest, rays, shift):  # type: 
         angle = 2.0 * math.pi * k / N_RAYS
         c, s = math.cos(angle), math.sin(angle)
         d0, d1, d2 = c * first[0] + s * second[0], c * first[1] + s * second[1], c * first[2] + s * second[2]
-        rays[k] = _ray_length(volume, 0.5, point[0], point[1], point[2], d0, d1, d2, longest)
+        rays[k] = ray_length(volume, 0.5, point[0], point[1], point[2], d0, d1, d2, longest)
     # Rays that run into another vessel are cut at a multiple of the median ray.
     cut = _LEAK_FACTOR * np.median(rays)
     area, move_a, move_b = 0.0, 0.0, 0.0

@@ -1,0 +1,199 @@
+"""What the wall of a mask says about a traced graph: where vessels part and where they end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from vesselgraph.edit import merge_degree_two, subset
+from vesselgraph.graph import VesselGraph
+from vesselgraph.tracing.evidence import protrusion
+from vesselgraph.tracing.forks import place_forks
+from vesselgraph.tracing.geometry import ray_length
+from vesselgraph.tracing.topology import OFFSETS
+from vesselgraph.volume import Volume
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# A branch with one free end that sticks out by less than this share of the radius it leaves is a bump of the wall, no vessel.
+_BUMP = 0.4
+# An end lies this share of its radius before the wall, as in a round cone; at the most half of its branch is cut.
+_CAP, _LONGEST_CUT = 0.9, 0.5
+_N_TIP_POINTS = 8
+_DIRECTIONS = OFFSETS / np.linalg.norm(OFFSETS, axis=1, keepdims=True)
+
+
+def fit_to_wall(graph: VesselGraph, mask: Volume) -> VesselGraph:
+    """Return the graph of a mask with junctions where the vessels part and ends one radius before the wall.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        Traced from ``mask``, with radii from its cross-sections.
+    mask : Volume
+        0 and 1 on an isotropic grid.
+
+    Returns
+    -------
+    graph : VesselGraph
+        Same nodes and branches. Junctions of bumps of the wall stay where they are. Node column ``fitted`` (bool): placed by
+        the wall.
+    """
+    if graph.n_edges == 0:
+        return graph.with_columns(node={"fitted": np.zeros(graph.n_nodes, np.bool_)})
+    volume = np.asarray(mask.array, dtype=np.float32)
+    trimmed = _with_tip_balls(_trim_tips(graph, volume, mask), volume, mask)
+    voxel = float(mask.space.spacing[0])
+    real = ~(protrusion(trimmed) < _BUMP * trimmed.node_radius[_inner_node(trimmed)])
+    rows = trimmed.with_columns(path={"row": np.arange(trimmed.n_points)})
+    part, kept = subset(replace(rows, edge_data={}), edges=real)
+    part, joined = merge_degree_two(part)
+    forks = np.flatnonzero(part.degree >= 3)
+    points = np.ascontiguousarray(mask.space.to_index(part.path_position))
+    position, size = _placed(part, forks, points, volume, voxel, mask)
+    moved = trimmed.path_position.copy()
+    moved[part.path_data["row"]] = mask.space.to_world(points)
+    node_radius = trimmed.node_radius.copy()
+    old = kept.node_old[joined.node_old[forks]]
+    node_radius[old] = size * voxel
+    fitted = np.zeros(graph.n_nodes, np.bool_)
+    fitted[old] = True
+    node_position = _nodes_of_rows(trimmed, part.path_data["row"], moved)
+    node_position[old] = mask.space.to_world(position)
+    moved[trimmed.path_offset[:-1]] = node_position[trimmed.edge_nodes[:, 0]]
+    moved[trimmed.path_offset[1:] - 1] = node_position[trimmed.edge_nodes[:, 1]]
+    result = replace(trimmed, node_position=node_position, node_radius=node_radius, path_position=moved)
+    return result.with_columns(node={"fitted": fitted})
+
+
+def _inner_node(graph: VesselGraph) -> IntArray:
+    """Return, for each branch, its node of the higher degree."""
+    return np.asarray(graph.edge_nodes[np.arange(graph.n_edges), np.argmax(graph.degree[graph.edge_nodes], axis=1)])
+
+
+def _placed(
+    graph: VesselGraph, forks: IntArray, points: FloatArray, volume: NDArray[np.float32], voxel: float, mask: Volume
+) -> tuple[FloatArray, FloatArray]:
+    """Return place and widest radius of each fork, in voxels; ``points`` are redrawn in place."""
+    slots = np.argsort(graph.edge_nodes.ravel(), kind="stable")
+    start = np.concatenate([[0], np.cumsum(graph.degree)])
+    arms = [slots[start[n] : start[n + 1]] for n in forks]
+    first_arm = np.concatenate([[0], np.cumsum(graph.degree[forks])])
+    ends = np.concatenate([*arms, np.zeros(0, np.int64)]).astype(np.int64)
+    other = graph.edge_nodes[ends // 2, 1 - ends % 2]
+    position = np.ascontiguousarray(mask.space.to_index(graph.node_position[forks]).reshape(-1, 3))
+    junction = np.maximum(np.nan_to_num(graph.node_radius[forks], nan=voxel) / voxel, 1.0)
+    size = np.zeros(len(forks))
+    radius = graph.path_radius / voxel
+    place_forks(points, radius, graph.path_offset, ends, first_arm, graph.degree[other] == 1, junction, volume, position, size)
+    return position, size
+
+
+def _nodes_of_rows(graph: VesselGraph, rows: IntArray, position: FloatArray) -> FloatArray:
+    """Return the node positions, those of moved path ends taken from their ``rows`` of the path points."""
+    node = graph.node_position.copy()
+    is_moved = np.zeros(graph.n_points, np.bool_)
+    is_moved[rows] = True
+    for end, row in ((0, graph.path_offset[:-1]), (1, graph.path_offset[1:] - 1)):
+        use = is_moved[row]
+        node[graph.edge_nodes[use, end]] = position[row[use]]
+    return node
+
+
+def _trim_tips(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
+    """Return the graph with free ends cut back to :data:`_CAP` radii from the wall ahead."""
+    voxel = float(mask.space.spacing[0])
+    points = np.ascontiguousarray(mask.space.to_index(graph.path_position))
+    radius = graph.path_radius / voxel
+    keep = np.ones(graph.n_points, np.bool_)
+    is_free = graph.degree[graph.edge_nodes] == 1
+    _cut_ends(points, radius, graph.path_offset, is_free, volume, keep)
+    world = np.where(keep[:, None], mask.space.to_world(points), 0.0)[keep]
+    owner = graph.edge_of_point[keep]
+    offset = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=graph.n_edges))])
+    node, width = graph.node_position.copy(), graph.node_radius.copy()
+    path_radius = radius[keep] * voxel
+    for end, row in ((0, offset[:-1]), (1, offset[1:] - 1)):
+        free = is_free[:, end]
+        node[graph.edge_nodes[free, end]] = world[row[free]]
+        width[graph.edge_nodes[free, end]] = path_radius[row[free]]
+        world[row] = node[graph.edge_nodes[:, end]]
+    return replace(
+        graph,
+        node_position=node,
+        node_radius=width,
+        path_offset=offset,
+        path_position=world,
+        path_radius=path_radius,
+        path_data={name: column[keep] for name, column in graph.path_data.items()},
+    )
+
+
+def _with_tip_balls(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
+    """Return the graph with the radius of the ball that fits in at each free end: a bump has no cross-section of its own."""
+    tips = np.flatnonzero(graph.degree == 1)
+    points = np.ascontiguousarray(mask.space.to_index(graph.node_position[tips]).reshape(-1, 3))
+    depth = np.zeros(len(tips))
+    _depths(points, volume, _DIRECTIONS, depth)
+    radius = graph.node_radius.copy()
+    radius[tips] = np.fmin(radius[tips], np.maximum(depth, 0.5) * mask.space.spacing[0])
+    return replace(graph, node_radius=radius)
+
+
+@njit(cache=True, nogil=True)
+def _depths(points, volume, directions, depth):  # type: ignore[no-untyped-def]
+    """Fill the shortest way to the wall over many directions."""
+    longest = 0.5 * max(volume.shape)
+    for i in range(points.shape[0]):
+        here = points[i]
+        depth[i] = longest
+        for way in directions:
+            depth[i] = min(depth[i], ray_length(volume, 0.5, here[0], here[1], here[2], way[0], way[1], way[2], longest))
+
+
+@njit(cache=True, nogil=True)
+def _cut_ends(points, radius, offset, is_free, volume, keep):  # type: ignore[no-untyped-def]
+    """Cut every free end back: its new last point is moved in ``points``, what lies beyond leaves ``keep``, in place."""
+    for e in range(offset.size - 1):
+        low, high = offset[e], offset[e + 1]
+        total = 0.0
+        for i in range(low, high - 1):
+            total += _gap(points, i, i + 1)
+        for end in range(2):
+            if not is_free[e, end]:
+                continue
+            step = 1 if end == 0 else -1
+            tip = low if end == 0 else high - 1
+            n_near = min(_N_TIP_POINTS, high - low)
+            inner = tip + step * (n_near - 1)
+            width = np.median(radius[min(tip, inner) : max(tip, inner) + 1])
+            back = tip + step * min(4, high - low - 1)
+            way = points[tip] - points[back]
+            length = _gap(points, tip, back)
+            if length < 1e-9:
+                continue
+            way /= length
+            here = points[tip]
+            ahead = ray_length(volume, 0.5, here[0], here[1], here[2], way[0], way[1], way[2], 2.0 * width)
+            cut = min(_CAP * width - ahead, _LONGEST_CUT * total)
+            i = tip
+            while cut > 0.0:
+                piece = _gap(points, i, i + step)
+                if piece > cut:
+                    points[i] += (cut / piece) * (points[i + step] - points[i])
+                    break
+                keep[i] = False
+                cut -= piece
+                i += step
+            # Cross-sections near the end are cut by the cap.
+            for k in range(n_near):
+                radius[tip + step * k] = max(radius[tip + step * k], width)
+
+
+@njit(cache=True, nogil=True)
+def _gap(points, i, j):  # type: ignore[no-untyped-def]
+    return np.sqrt((points[i, 0] - points[j, 0]) ** 2 + (points[i, 1] - points[j, 1]) ** 2 + (points[i, 2] - points[j, 2]) ** 2)
