@@ -18,6 +18,7 @@ from vesselgraph.tracing.radii import radii_from_image, smooth_radii
 from vesselgraph.tracing.ridges import find_ridges
 from vesselgraph.tracing.skeleton import Chains, extract_chains
 from vesselgraph.tracing.thinning import thin
+from vesselgraph.tracing.walls import fit_to_wall
 from vesselgraph.volume import Heatmap, Volume
 
 THINNING, BRIDGE = 1, 2
@@ -94,9 +95,12 @@ def trace(
     progress("refine centerlines", 0.6)
     graph = _assemble(field, thinned, chains, bridges)
     progress("measure evidence", 0.9)
-    if image is not None and not field.from_mask:
+    grid = Volume(field.heat, field.space)
+    if field.from_mask:
+        graph = fit_to_wall(graph, grid)
+    elif image is not None:
         graph = radii_from_image(graph, image)
-    graph = measure_evidence(graph, Volume(field.heat, field.space), image)
+    graph = measure_evidence(graph, grid, image)
     progress("measure evidence", 1.0)
     return graph.with_step(step)
 
