@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +14,15 @@ from vesselgraph.tracing.geometry import sample_path
 from vesselgraph.volume import Volume
 
 FloatArray = NDArray[np.float64]
+Measure = Callable[[VesselGraph, Volume, FloatArray], FloatArray]
 
 # Rings around the path in multiples of the radius looked for; the last ones are background.
-_RINGS = np.linspace(0.0, 2.5, 11)
-_N_ANGLES = 12
-_N_BACKGROUND = 3
-_HALF_WINDOW = 3
+RINGS = np.linspace(0.0, 2.5, 11)
+N_ANGLES = 12
+N_BACKGROUND = 3
+HALF_WINDOW = 3
 # A profile may correct the guess by these factors; a wider one has met another structure.
-_NARROWEST, _WIDEST = 0.25, 1.4
+NARROWEST, WIDEST = 0.25, 1.4
 
 
 @njit(cache=True, nogil=True)
@@ -85,15 +87,35 @@ def ring_values(graph: VesselGraph, image: Volume, reach: FloatArray) -> FloatAr
     """Return the image on circles of radius ``reach`` (M,) mm around the path points, (angles, M)."""
     array = np.ascontiguousarray(image.array, dtype=np.float32)
     first, second = cross_axes(graph)
-    values = np.zeros((_N_ANGLES, graph.n_points))
-    for k in range(_N_ANGLES):
-        angle = 2.0 * np.pi * k / _N_ANGLES
+    values = np.zeros((N_ANGLES, graph.n_points))
+    for k in range(N_ANGLES):
+        angle = 2.0 * np.pi * k / N_ANGLES
         where = graph.path_position + reach[:, None] * (np.cos(angle) * first + np.sin(angle) * second)
         sample_path(array, image.space.to_index(where), values[k])
     return values
 
 
-def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
+def section_widths(graph: VesselGraph, image: Volume, guess: FloatArray) -> FloatArray:
+    """Return the radius at which the image falls half-way to the background at each path point, (M,) mm; NaN if not believed.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        Paths of M points.
+    image : Volume
+        What is sampled on circles around them.
+    guess : (M,)
+        Radii in mm that the circles are multiples of.
+    """
+    # The median over the circle does not see a bright neighbour on one side.
+    profile = np.stack([np.median(ring_values(graph, image, factor * guess), axis=0) for factor in RINGS])
+    width = np.full(len(guess), np.nan)
+    for low, high in zip(graph.path_offset[:-1], graph.path_offset[1:], strict=True):
+        width[low:high] = _half_width(_running_mean(profile[:, low:high], _window(high - low)), guess[low:high])
+    return width
+
+
+def radii_from_image(graph: VesselGraph, image: Volume, *, measure: Measure = section_widths) -> VesselGraph:
     """Return the graph with radii where the image falls half-way from the vessel's axis to what is around it.
 
     Profiles across the path are the median over the circle, averaged along a few neighbours, so that neither noise nor a
@@ -107,23 +129,27 @@ def radii_from_image(graph: VesselGraph, image: Volume) -> VesselGraph:
         With a radius guess at every path point.
     image : Volume
         Bright vessels on darker ground, or the other way round.
+    measure : function
+        :func:`section_widths` or its twin on another device.
     """
     guess = np.nan_to_num(graph.path_radius, nan=1.0)
-    # The median over the circle does not see a bright neighbour on one side.
-    profile = np.stack([np.median(ring_values(graph, image, factor * guess), axis=0) for factor in _RINGS])
+    measured = measure(graph, image, guess)
     radius = guess.copy()
     for low, high in zip(graph.path_offset[:-1], graph.path_offset[1:], strict=True):
-        window = min(_HALF_WINDOW, (high - low - 1) // 2)
-        smooth = _running_mean(profile[:, low:high], window)
-        width = _half_width(smooth, guess[low:high])
+        width = measured[low:high]
         known = np.flatnonzero(np.isfinite(width))
         if len(known):
             width = np.interp(np.arange(high - low), known, width[known])
-            radius[low:high] = _running_mean(width[None, :], window)[0]
+            radius[low:high] = _running_mean(width[None, :], _window(high - low))[0]
     node = np.full(graph.n_nodes, np.nan)
     for end, point in ((0, graph.path_offset[:-1]), (1, graph.path_offset[1:] - 1)):
         np.fmax.at(node, graph.edge_nodes[:, end], radius[point])
     return replace(graph, path_radius=radius, node_radius=node)
+
+
+def _window(n_points: int) -> int:
+    """Return how many neighbours on each side a point of a branch is averaged with."""
+    return min(HALF_WINDOW, (n_points - 1) // 2)
 
 
 def _running_mean(values: FloatArray, window: int) -> FloatArray:
@@ -136,7 +162,7 @@ def _running_mean(values: FloatArray, window: int) -> FloatArray:
 
 def _half_width(profile: FloatArray, guess: FloatArray) -> FloatArray:
     """Return the radius at which profiles (rings, n) first cross the middle between axis and background, (n,); else NaN."""
-    background = profile[-_N_BACKGROUND:].mean(axis=0)
+    background = profile[-N_BACKGROUND:].mean(axis=0)
     share = (profile - background) / np.where(profile[0] == background, 1.0, profile[0] - background)
     below = share < 0.5
     below[0] = False
@@ -145,6 +171,6 @@ def _half_width(profile: FloatArray, guess: FloatArray) -> FloatArray:
     column = np.arange(profile.shape[1])
     before, after = share[ring - 1, column], share[ring, column]
     part = np.clip((before - 0.5) / np.where(before == after, 1.0, before - after), 0.0, 1.0)
-    width = guess * (_RINGS[ring - 1] + part * (_RINGS[1] - _RINGS[0]))
-    believed = found & (width > 0.0) & (width <= _WIDEST * guess)
-    return np.where(believed, np.maximum(width, _NARROWEST * guess), np.nan)
+    width = guess * (RINGS[ring - 1] + part * (RINGS[1] - RINGS[0]))
+    believed = found & (width > 0.0) & (width <= WIDEST * guess)
+    return np.where(believed, np.maximum(width, NARROWEST * guess), np.nan)
