@@ -21,12 +21,12 @@ def _triangles() -> NDArray[np.int64]:
             edge = [0 if k == out else c for k, c in enumerate(corner)]
             for also in (k for k in range(3) if k != out):
                 face = [0 if k == also else c for k, c in enumerate(edge)]
-                members = [place[tuple(o)] for o in (face, edge, corner)]
-                for member in members:
-                    found[member].append(members)
+                triangle = [place[tuple(o)] for o in (face, edge, corner)]
+                for member in triangle:
+                    found[member].append(triangle)
     table = np.full((26, 8, 3), -1, np.int64)
-    for i, members in enumerate(found):
-        table[i, : len(members)] = members
+    for i, triangles in enumerate(found):
+        table[i, : len(triangles)] = triangles
     return table
 
 
