@@ -3,5 +3,28 @@
 from vesselgraph.phantom.build import Phantom, grid_of, make_phantom
 from vesselgraph.phantom.raster import clean_mask
 from vesselgraph.phantom.shapes import tube_graph, tube_phantom
+from vesselgraph.phantom.study import (
+    PhantomStream,
+    Study,
+    StudyCache,
+    TrainingVolume,
+    make_study,
+    sample_study_config,
+    training_volume,
+)
 
-__all__ = ["Phantom", "clean_mask", "grid_of", "make_phantom", "tube_graph", "tube_phantom"]
+__all__ = [
+    "Phantom",
+    "PhantomStream",
+    "Study",
+    "StudyCache",
+    "TrainingVolume",
+    "clean_mask",
+    "grid_of",
+    "make_phantom",
+    "make_study",
+    "sample_study_config",
+    "training_volume",
+    "tube_graph",
+    "tube_phantom",
+]

@@ -1,0 +1,312 @@
+"""The body around and with the liver: where everything lies, different for every seed.
+
+Frame: world LPS in millimetres; x = 0 is the spine, y = 0 the middle of the chest, z = 0 the middle of the liver. Sizes are those of
+an adult times ``StudyConfig.body_scale``. Shapes are ellipsoids bent by a smooth warp of space, so that none of them is an ellipsoid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from vesselgraph.config import StudyConfig
+from vesselgraph.phantom.anatomy import ellipsoid, smooth_union
+from vesselgraph.phantom.study.growth import Field, field_at
+from vesselgraph.space import FloatArray
+
+
+class Tissue(IntEnum):
+    """Labels of the tissue map; their order is that of the columns of a phase's table of HU."""
+
+    AIR = 0
+    LUNG = 1
+    FAT = 2
+    MUSCLE = 3
+    CORTEX = 4
+    MARROW = 5
+    LIVER = 6
+    SPLEEN = 7
+    KIDNEY_CORTEX = 8
+    KIDNEY_MEDULLA = 9
+    GUT_WALL = 10
+    GUT_CONTENT = 11
+    GAS = 12
+    BILE = 13
+    PANCREAS = 14
+    DISC = 15
+    HEART = 16
+    METASTASIS = 17
+    RIM = 18
+    CYST = 19
+    HYPERVASCULAR = 20
+    SKIN = 21
+
+
+class Shapes(NamedTuple):
+    """Ellipsoids in painting order: centre and axes (n, 2, 3) mm, and the label (n,) of each."""
+
+    shapes: FloatArray
+    labels: FloatArray
+
+
+class Tubes(NamedTuple):
+    """Capsules in painting order: ends (n, 3) and radius (n,) mm, and the label (n,) of each."""
+
+    start: FloatArray
+    end: FloatArray
+    radius: FloatArray
+    labels: FloatArray
+
+
+class Wall(NamedTuple):
+    """Skin and chest: half axes (x, y) of the skin's ellipse, fat and muscle thickness, and the dome under the lungs."""
+
+    half: FloatArray
+    fat: float
+    muscle: float
+    dome: FloatArray
+
+
+_LOBES = np.array(
+    [
+        [[-72.0, -4.0, -4.0], [56.0, 72.0, 76.0]],
+        [[-30.0, -30.0, 12.0], [58.0, 46.0, 52.0]],
+        [[22.0, -50.0, 26.0], [54.0, 28.0, 32.0]],
+    ]
+)
+_HOLLOWS = np.array(
+    [
+        [[-24.0, 6.0, 0.0], [12.0, 14.0, 900.0]],
+        [[-58.0, 62.0, -78.0], [38.0, 36.0, 56.0]],
+        [[-26.0, -4.0, -46.0], [26.0, 22.0, 24.0]],
+        [[-46.0, -52.0, -62.0], [17.0, 32.0, 24.0]],
+        [[4.0, 48.0, 0.0], [36.0, 46.0, 900.0]],
+        [[62.0, -12.0, 6.0], [40.0, 40.0, 52.0]],
+    ]
+)
+_FIELD_STEP = 3.0
+_WARP_STEP = 8.0
+_FIELD_BOX = np.array([[-150.0, -115.0, -115.0], [110.0, 110.0, 110.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One patient before any vessel is grown.
+
+    Parameters
+    ----------
+    scale : float
+        Size relative to the adult of the tables.
+    organ : Field
+        Signed distance to the liver, lesions cut out, so that vessels keep away from them.
+    liver : Field
+        Signed distance to the liver itself.
+    warp : three Field
+        Displacement along x, y, z that is applied before shapes are looked up.
+    wall : Wall
+    shapes, lesions : Shapes
+        Organs around the liver, and what lies in it.
+    bones : Tubes
+        Ribs.
+    """
+
+    scale: float
+    organ: Field
+    liver: Field
+    warp: tuple[Field, Field, Field]
+    wall: Wall
+    shapes: Shapes
+    lesions: Shapes
+    bones: Tubes
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sample_liver(
+    values: FloatArray, origin: FloatArray, step: float, warp: tuple[Field, Field, Field], lobes: FloatArray, hollows: FloatArray
+) -> None:
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            for k in range(values.shape[2]):
+                x, y, z = origin[0] + k * step, origin[1] + j * step, origin[2] + i * step
+                u, v, w = x + field_at(warp[0], x, y, z), y + field_at(warp[1], x, y, z), z + field_at(warp[2], x, y, z)
+                value = ellipsoid(u, v, w, lobes, 0)
+                for n in range(1, len(lobes)):
+                    value = smooth_union(value, ellipsoid(u, v, w, lobes, n), 24.0)
+                for n in range(len(hollows)):
+                    value = -smooth_union(-value, ellipsoid(u, v, w, hollows, n), 9.0)
+                values[i, j, k] = value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _cut_lesions(values: FloatArray, origin: FloatArray, step: float, lesions: FloatArray) -> None:
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            for k in range(values.shape[2]):
+                x, y, z = origin[0] + k * step, origin[1] + j * step, origin[2] + i * step
+                for n in range(len(lesions)):
+                    values[i, j, k] = max(values[i, j, k], -ellipsoid(x, y, z, lesions, n))
+
+
+@numba.njit(cache=True, nogil=True)
+def _many(field: Field, points: FloatArray) -> FloatArray:
+    result = np.empty(len(points))
+    for n in range(len(points)):
+        result[n] = field_at(field, points[n, 0], points[n, 1], points[n, 2])
+    return result
+
+
+def distances(field: Field, points: FloatArray) -> FloatArray:
+    """Return the field at (n, 3) world points, (n,)."""
+    return _many(field, np.ascontiguousarray(points, dtype=np.float64))
+
+
+def smooth_field(box: FloatArray, step: float, amplitude: float, wavelength: float, rng: np.random.Generator) -> Field:
+    """Return a sum of waves of about this length with standard deviation ``amplitude``, sampled over a (2, 3) mm box."""
+    count = np.ceil((box[1] - box[0]) / step).astype(int) + 2
+    z, y, x = (box[0][k] + step * np.arange(count[k]) for k in (2, 1, 0))
+    values = np.zeros((count[2], count[1], count[0]), np.float32)
+    for wave in rng.normal(0.0, 2.0 * np.pi / wavelength / np.sqrt(3.0), (8, 3)):
+        phase = rng.uniform(0.0, 2.0 * np.pi)
+        angle = wave[2] * z[:, None, None] + wave[1] * y[None, :, None] + (wave[0] * x + phase)[None, None, :]
+        values += np.sin(angle).astype(np.float32)
+    return Field((0.5 * amplitude * values).astype(np.float32), box[0].astype(np.float64), step)
+
+
+def make_body(config: StudyConfig, rng: np.random.Generator) -> Body:
+    """Return a patient; every draw of ``rng`` looks different."""
+    scale, wild = config.body_scale, config.shape_variation
+    box = scale * np.array([[-210.0, -170.0, -230.0], [210.0, 170.0, 230.0]])
+    wx, wy, wz = (smooth_field(box, _WARP_STEP, 5.0 * wild * scale, 110.0 * scale, rng) for _ in range(3))
+    warp = (wx, wy, wz)
+    lobes, hollows = _jittered(_LOBES, wild, scale, rng), _jittered(_HOLLOWS, 0.6 * wild, scale, rng)
+    field_box = scale * _FIELD_BOX
+    count = np.ceil((field_box[1] - field_box[0]) / _FIELD_STEP).astype(int) + 1
+    values = np.empty((count[2], count[1], count[0]), np.float32)
+    _sample_liver(values, field_box[0], _FIELD_STEP, warp, lobes, hollows)
+    liver = Field(values, field_box[0], _FIELD_STEP)
+    lesions = _lesions(config, liver, scale, rng)
+    cut = values.copy()
+    _cut_lesions(cut, field_box[0], _FIELD_STEP, lesions.shapes)
+    wall = _wall(config, scale, rng)
+    return Body(
+        scale, Field(cut, field_box[0], _FIELD_STEP), liver, warp, wall, _organs(scale, wild, rng), lesions, _ribs(wall, scale, rng)
+    )
+
+
+def _jittered(shapes: FloatArray, wild: float, scale: float, rng: np.random.Generator) -> FloatArray:
+    moved = shapes * scale
+    moved[:, 0] += rng.normal(0.0, 3.0 * wild * scale, moved[:, 0].shape)
+    moved[:, 1] *= rng.uniform(1.0 - 0.12 * wild, 1.0 + 0.12 * wild, moved[:, 1].shape)
+    return moved
+
+
+def _wall(config: StudyConfig, scale: float, rng: np.random.Generator) -> Wall:
+    inner = scale * np.array([138.0, 104.0]) * rng.uniform(0.96, 1.04, 2)
+    half = inner + config.fat + config.wall
+    return Wall(half, config.fat, config.wall, scale * np.array([0.0, 0.0, -62.0, 128.0, 96.0, 128.0]))
+
+
+def _organs(scale: float, wild: float, rng: np.random.Generator) -> Shapes:
+    """Return organs, spine and gut around the liver, in painting order."""
+    t = Tissue
+    parts: list[tuple[tuple[float, float, float], tuple[float, float, float], Tissue]] = [
+        ((-40.0, 84.0, 0.0), (38.0, 26.0, 900.0), t.MUSCLE),
+        ((40.0, 84.0, 0.0), (38.0, 26.0, 900.0), t.MUSCLE),
+        ((-32.0, 46.0, -90.0), (17.0, 20.0, 90.0), t.MUSCLE),
+        ((32.0, 46.0, -90.0), (17.0, 20.0, 90.0), t.MUSCLE),
+        ((0.0, 86.0, 0.0), (5.0, 22.0, 900.0), t.CORTEX),
+        ((0.0, 72.0, 0.0), (30.0, 6.0, 900.0), t.CORTEX),
+        ((18.0, -34.0, 112.0), (52.0, 46.0, 44.0), t.HEART),
+        ((60.0, 54.0, -46.0), (29.0, 26.0, 56.0), t.FAT),
+        ((58.0, 50.0, -46.0), (25.0, 22.0, 50.0), t.KIDNEY_CORTEX),
+        ((56.0, 47.0, -46.0), (16.0, 13.0, 36.0), t.KIDNEY_MEDULLA),
+        ((52.0, 44.0, -46.0), (11.0, 6.0, 20.0), t.FAT),
+        ((-58.0, 52.0, -84.0), (25.0, 22.0, 50.0), t.KIDNEY_CORTEX),
+        ((-56.0, 49.0, -84.0), (16.0, 13.0, 36.0), t.KIDNEY_MEDULLA),
+        ((-50.0, 46.0, -84.0), (11.0, 6.0, 20.0), t.FAT),
+        ((104.0, 42.0, 14.0), (28.0, 42.0, 52.0), t.SPLEEN),
+        ((66.0, -22.0, 16.0), (38.0, 42.0, 50.0), t.GUT_WALL),
+        ((66.0, -22.0, 16.0), (33.0, 37.0, 45.0), t.GUT_CONTENT),
+        ((68.0, -42.0, 22.0), (24.0, 16.0, 32.0), t.GAS),
+        ((30.0, -26.0, -54.0), (40.0, 13.0, 12.0), t.PANCREAS),
+        ((-16.0, -30.0, -66.0), (17.0, 16.0, 18.0), t.PANCREAS),
+        ((-46.0, -52.0, -64.0), (14.0, 26.0, 20.0), t.BILE),
+        ((-34.0, -22.0, -80.0), (14.0, 16.0, 26.0), t.GUT_WALL),
+        ((-34.0, -22.0, -80.0), (10.0, 12.0, 22.0), t.GUT_CONTENT),
+    ]
+    for _ in range(14):
+        centre = (rng.uniform(-90.0, 105.0), rng.uniform(-85.0, 10.0), rng.uniform(-150.0, -82.0))
+        axes = rng.uniform(12.0, 24.0, 3)
+        inner = axes - rng.uniform(2.0, 4.0)
+        parts += [(centre, tuple(axes), t.GUT_WALL), (centre, tuple(inner), rng.choice([t.GAS, t.GUT_CONTENT, t.GUT_CONTENT]))]
+    shapes = _jittered(np.array([[centre, axes] for centre, axes, _ in parts]), 0.5 * wild, scale, rng)
+    labels = [float(label) for *_, label in parts]
+    spine, spine_labels = _spine(scale, rng)
+    return Shapes(np.concatenate([shapes, spine]), np.array(labels + spine_labels))
+
+
+def _spine(scale: float, rng: np.random.Generator) -> tuple[FloatArray, list[float]]:
+    """Return the vertebrae with discs between them, and the spinal canal."""
+    period = 33.0 * scale
+    first = -230.0 * scale + rng.uniform(0.0, period)
+    shapes, labels = [], []
+    for n in range(15):
+        z = first + n * period
+        for axes, label in (((23.0, 18.0, 17.5), Tissue.CORTEX), ((21.0, 16.0, 15.5), Tissue.MARROW)):
+            shapes.append([[0.0, 42.0 * scale, z], list(scale * np.array(axes))])
+            labels.append(float(label))
+        shapes.append([[0.0, 42.0 * scale, z + 0.5 * period], [20.0 * scale, 15.0 * scale, 4.5 * scale]])
+        labels.append(float(Tissue.DISC))
+    shapes.append([[0.0, 65.0 * scale, 0.0], [11.0 * scale, 8.0 * scale, 900.0]])
+    labels.append(float(Tissue.DISC))
+    return np.array(shapes), labels
+
+
+def _ribs(wall: Wall, scale: float, rng: np.random.Generator) -> Tubes:
+    """Return ribs in the muscle of the wall; they slope down to the front."""
+    angle = np.linspace(0.08, 0.86, 60) * np.pi
+    starts, ends, radii, labels = [], [], [], []
+    reach = 1.0 - (wall.fat + 0.55 * wall.muscle) / wall.half
+    period = 25.0 * scale
+    shift = rng.uniform(0.0, period)
+    for n in range(13):
+        for side in (-1.0, 1.0):
+            x = side * np.sin(angle) * wall.half[0] * reach[0]
+            y = np.cos(angle) * wall.half[1] * reach[1]
+            z = -130.0 * scale + shift + n * period + 0.42 * (y - wall.half[1] * reach[1]) + 55.0 * scale
+            path = np.stack([x, y, z], axis=1)
+            for radius, label in ((4.6, Tissue.CORTEX), (3.2, Tissue.MARROW)):
+                starts.append(path[:-1])
+                ends.append(path[1:])
+                radii.append(np.full(len(path) - 1, radius * scale))
+                labels.append(np.full(len(path) - 1, float(label)))
+    return Tubes(*(np.concatenate(part) for part in (starts, ends, radii, labels)))
+
+
+def _lesions(config: StudyConfig, liver: Field, scale: float, rng: np.random.Generator) -> Shapes:
+    """Return lesions and cysts in the liver, in painting order."""
+    shapes, labels = [np.zeros((0, 2, 3))], []
+    box = scale * _FIELD_BOX
+    for n in range(config.n_lesions + config.n_cysts):
+        points = rng.uniform(box[0], box[1], (400, 3))
+        depth = distances(liver, points)
+        # The hilum and the great veins stay free.
+        clear = (depth < -6.0) & (np.linalg.norm(points - scale * np.array([-34.0, -14.0, 5.0]), axis=1) > 42.0 * scale)
+        if not clear.any():
+            continue
+        centre = points[int(clear.argmax())]
+        radius = np.exp(rng.uniform(np.log(3.0), np.log(config.lesion_radius))) if config.lesion_radius > 3.0 else config.lesion_radius
+        axes = radius * rng.uniform(0.75, 1.3, 3)
+        if n >= config.n_lesions:
+            parts = [(1.0, Tissue.CYST)]
+        else:
+            kinds = ([(1.0, Tissue.METASTASIS)], [(1.0, Tissue.RIM), (0.8, Tissue.METASTASIS)], [(1.0, Tissue.HYPERVASCULAR)])
+            parts = kinds[int(rng.choice(3, p=[0.5, 0.3, 0.2]))]
+        for share, label in parts:
+            shapes.append(np.array([[centre, share * axes]]))
+            labels.append(float(label))
+    return Shapes(np.concatenate(shapes), np.array(labels))
