@@ -31,12 +31,18 @@ Row = Mapping[str, Any]
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def arguments(description: str, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> argparse.Namespace:
-    """Return the parsed command line every benchmark takes."""
+def arguments(
+    description: str,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    more: Callable[[argparse.ArgumentParser], object] | None = None,
+) -> argparse.Namespace:
+    """Return the parsed command line every benchmark takes; ``more`` adds options of its own."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--small", action="store_true", help="a few seconds of work, to see that it runs; not a measurement")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds), help="seeds of the phantoms")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    if more is not None:
+        more(parser)
     args = parser.parse_args()
     if args.small:
         args.seeds = args.seeds[:1]

@@ -3,12 +3,16 @@
 Every tool gets the same image and the same organ mask. The peers' threshold and smallest piece are the best, by F1 at 2 mm,
 over the OTHER seeds; what they reach when tuned on the very image is printed too. We run at default settings, which are
 made for real CT, and once more with the one threshold of our pruning chosen over the other seeds, the way the peers' are.
+The phantoms are of seeds nothing was developed on. The peers' rows do not depend on our code: ``--peers FILE`` takes them
+from the ``--json`` of an earlier run on the same machine and seeds.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -23,6 +27,7 @@ from vesselgraph.pruning import prune
 from vesselgraph.tracing import trace
 
 KEY = "F1@2"
+UNSEEN = tuple(range(20, 30))
 THRESHOLDS = (0.08, 0.12, 0.16, 0.2, 0.26, 0.34)
 """Shares of the response's 99.5th percentile in the organ."""
 SIZES = (40, 100)
@@ -39,19 +44,27 @@ PAIRS = (("Frangi", "skan"), ("ITK objectness", "skan"), ("ITK objectness", "kim
 
 
 def main() -> None:
-    args = harness.arguments("Centerlines of noisy phantoms against other tools.")
+    args = harness.arguments(
+        "Centerlines of noisy phantoms against other tools.",
+        seeds=UNSEEN,
+        more=lambda parser: parser.add_argument("--peers", type=Path, help="take the peers' rows from this --json file"),
+    )
     ours: dict[int, Row] = {}
     mine: dict[int, dict[Any, Row]] = {}
     theirs: dict[str, dict[int, dict[Any, Row]]] = {f"{a} + {b}": {} for a, b in PAIRS}
     missing: dict[str, str] = {}
     small = harness.phantom_of(0, small=True)
     harness.warm_up(lambda: harness.our_chain(small.image, small.organ_mask))
-    _run_peers(small, 0, {f"{a} + {b}": {} for a, b in PAIRS}, missing, small=True)
+    if args.peers:
+        theirs = _read_peers(args.peers, args.seeds)
+    else:
+        _run_peers(small, 0, {f"{a} + {b}": {} for a, b in PAIRS}, missing, small=True)
     for seed in args.seeds:
         phantom = harness.phantom_of(seed, small=args.small)
         ours[seed], mine[seed] = _run_ours(phantom)
         print(f"seed {seed}: {DEFAULT} F1@2 {ours[seed][KEY]:.3f}, {ours[seed]['CPU s']:.1f} CPU s", flush=True)
-        _run_peers(phantom, seed, theirs, missing, small=args.small)
+        if not args.peers:
+            _run_peers(phantom, seed, theirs, missing, small=args.small)
     for name, reason in missing.items():
         print(f"skipped {name}: {reason}")
     theirs = {name: table for name, table in theirs.items() if table}
@@ -59,6 +72,11 @@ def main() -> None:
     plain = {name: {s: {str(k): row for k, row in rows.items()} for s, rows in t.items()} for name, t in theirs.items()}
     tried = {s: {str(k): row for k, row in rows.items()} for s, rows in mine.items()}
     harness.finish(args, "heatmap_trace", {"ours": ours, "ours tuned": tried, "peers": plain, "skipped": missing})
+
+
+def _read_peers(path: Path, seeds: Iterable[int]) -> dict[str, dict[int, dict[Any, Row]]]:
+    tables = json.loads(path.read_text(encoding="utf-8"))["peers"]
+    return {name: {seed: table[str(seed)] for seed in seeds} for name, table in tables.items()}
 
 
 def _run_ours(phantom: Phantom) -> tuple[Row, dict[Any, Row]]:

@@ -31,6 +31,12 @@ def test_extent_beyond_the_image_counts_as_the_image():
     assert estimate(traced_extent=(1e6, 1e6, 1e6)).tracing_gb == estimate().tracing_gb
 
 
+def test_given_heatmap_is_traced_on_its_own_grid():
+    small, large = estimate(heatmap=(100, 100, 100)), estimate(heatmap=(200, 200, 200))
+    assert large.tracing_gb == pytest.approx(8 * small.tracing_gb)
+    assert large.image_gb == small.image_gb == estimate().image_gb
+
+
 def test_half_the_step_needs_eight_times_the_tracing_memory():
     coarse = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=1"]))
     fine = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=0.5"]))

@@ -55,6 +55,7 @@ def estimate_memory(
     n_phases: int = 1,
     bytes_per_voxel: float = 2.0,
     traced_extent: ArrayLike | None = None,
+    heatmap: tuple[int, int, int] | None = None,
 ) -> MemoryEstimate:
     """Return the memory one reconstruction will need at most, from the image header alone.
 
@@ -70,6 +71,8 @@ def estimate_memory(
         Of the stored image.
     traced_extent : (3,) mm, optional
         Box of the region that is traced; the whole image if unknown.
+    heatmap : (3,), optional
+        Shape of a heatmap that is given, which is traced on its own grid.
 
     Examples
     --------
@@ -80,7 +83,7 @@ def estimate_memory(
     n_voxels = float(np.prod(np.asarray(shape, dtype=np.float64)))
     extent = np.asarray(shape, dtype=np.float64) * np.asarray(spacing, dtype=np.float64)
     traced = extent if traced_extent is None else np.minimum(extent, np.asarray(traced_extent, dtype=np.float64))
-    n_traced = float(np.prod(np.ceil(traced / config.heatmap.step)))
+    n_traced = float(np.prod(np.ceil(traced / config.heatmap.step) if heatmap is None else np.asarray(heatmap, np.float64)))
     return MemoryEstimate(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
         tracing_gb=n_traced * _TRACING_BYTES / _GB,

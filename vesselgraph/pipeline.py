@@ -12,7 +12,7 @@ import numpy as np
 
 from vesselgraph.budget import MemoryEstimate, estimate_memory
 from vesselgraph.config import PipelineConfig, SurfaceConfig
-from vesselgraph.errors import BudgetError, RangeError, SpaceMismatchError
+from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.mesh import Mesh
@@ -38,8 +38,8 @@ class Reconstruction:
 
     Parameters
     ----------
-    phases : PhaseSet
-        The image or images on one grid.
+    phases : PhaseSet or None
+        The image or images on one grid; None if only a heatmap was given.
     region : Region
         Where vessels were looked for.
     heatmap : Heatmap
@@ -54,7 +54,7 @@ class Reconstruction:
         The record, ready for JSON; its keys are described in ``docs/results.md``.
     """
 
-    phases: PhaseSet
+    phases: PhaseSet | None
     region: Region
     heatmap: Heatmap
     overcomplete: VesselGraph
@@ -64,7 +64,7 @@ class Reconstruction:
 
 
 def reconstruct(
-    image: Volume | PhaseSet,
+    image: Volume | PhaseSet | None,
     config: PipelineConfig = PipelineConfig(),  # noqa: B008
     *,
     mask: Volume | None = None,
@@ -76,9 +76,9 @@ def reconstruct(
 
     Parameters
     ----------
-    image : Volume or PhaseSet
+    image : Volume or PhaseSet or None
         One image (called "image" in the record), or several registered phases; any orientation, any spacing. Voxels that are
-        NaN take the smallest finite value and are reported.
+        NaN take the smallest finite value and are reported. None with a heatmap: that alone is traced, radii come from it.
     config : PipelineConfig
         One section a stage.
     mask : Volume, optional
@@ -105,17 +105,20 @@ def reconstruct(
     SpaceMismatchError
         The mask or the heatmap does not overlap the image.
     InputError
-        A stage refuses its input.
+        Neither image nor heatmap, or a stage refuses its input.
     """
-    phases = image if isinstance(image, PhaseSet) else PhaseSet({"image": image})
-    estimate = _require_memory(phases, config, mask)
+    if image is None and heatmap is None:
+        raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
+    phases = image if isinstance(image, PhaseSet) or image is None else PhaseSet({"image": image})
+    estimate = _require_memory(phases, config, mask, heatmap)
     log = RunLog()
     started = datetime.now(UTC)
     with log.stage("check"):
         inputs = _describe_inputs(phases, mask, heatmap, sources or {})
-        phases = _checked(phases, log)
-        if heatmap is not None:
-            _require_overlap(heatmap.heat, phases.reference)
+        if phases is not None:
+            phases = _checked(phases, log)
+            if heatmap is not None:
+                _require_overlap(heatmap.heat, phases.reference)
     result, drawn = _run_stages(phases, config, mask, heatmap, log, progress)
     record: dict[str, Any] = {
         "program": "vesselgraph",
@@ -132,35 +135,29 @@ def reconstruct(
     return Reconstruction(*result, run=record)
 
 
-_Stages = tuple[PhaseSet, Region, Heatmap, VesselGraph, VesselGraph, Mesh]
+_Stages = tuple[PhaseSet | None, Region, Heatmap, VesselGraph, VesselGraph, Mesh]
 
 
 def _run_stages(
-    phases: PhaseSet,
+    phases: PhaseSet | None,
     config: PipelineConfig,
     mask: Volume | None,
     heatmap: Heatmap | None,
     log: RunLog,
     progress: Progress,
 ) -> tuple[_Stages, SurfaceConfig]:
-    reference = phases.reference
-    image: Volume | PhaseSet = phases if len(phases) > 1 else reference
     with log.stage("region"):
-        if mask is not None:
-            region = region_from_mask(mask, reference, config.region)
-        elif heatmap is not None:
-            # A heatmap of the user's says by itself where vessels are: an estimated organ would cut it.
-            whole = estimate_region(reference, config.region.model_copy(update={"method": "whole"}))
-            region = replace(whole, note="The whole field of view, since a heatmap was given.")
-        else:
-            region = estimate_region(image, config.region, progress=progress)
+        region = _find_region(phases, config, mask, heatmap, progress)
     if heatmap is None or mask is not None:
-        _warn_about_region(region, mask, reference, log)
+        _warn_about_region(region, mask, log)
     with log.stage("heatmap"):
         if heatmap is None:
+            assert phases is not None
+            image = phases if len(phases) > 1 else phases.reference
             heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ, progress=progress)
     with log.stage("trace"):
-        overcomplete = trace(heatmap, config.trace, image=reference, region=region.mask, progress=progress)
+        seen = None if phases is None else phases.reference
+        overcomplete = trace(heatmap, config.trace, image=seen, region=region.mask, progress=progress)
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:
@@ -172,6 +169,28 @@ def _run_stages(
         fine = _as_fine_as_the_data(config.surface, float(heatmap.heat.space.spacing.min()))
         mesh, drawn = _draw_surface(graph, fine, log, progress)
     return (phases, region, heatmap, judged, graph, mesh), drawn
+
+
+def _find_region(
+    phases: PhaseSet | None, config: PipelineConfig, mask: Volume | None, heatmap: Heatmap | None, progress: Progress
+) -> Region:
+    reference = _reference(phases, heatmap)
+    if mask is not None:
+        return region_from_mask(mask, reference, config.region)
+    if heatmap is not None:
+        # A heatmap of the user's says by itself where vessels are: an estimated organ would cut it.
+        whole = estimate_region(reference, config.region.model_copy(update={"method": "whole"}))
+        return replace(whole, note="The whole field of view, since a heatmap was given.")
+    assert phases is not None
+    return estimate_region(phases if len(phases) > 1 else reference, config.region, progress=progress)
+
+
+def _reference(phases: PhaseSet | None, heatmap: Heatmap | None) -> Volume:
+    """Return the volume whose grid the region lies on: the reference phase, or the heat where there is no image."""
+    if phases is not None:
+        return phases.reference
+    assert heatmap is not None
+    return heatmap.heat
 
 
 def _as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
@@ -211,8 +230,10 @@ def _draw_surface(graph: VesselGraph, config: SurfaceConfig, log: RunLog, progre
     return mesh, drawn
 
 
-def _require_memory(phases: PhaseSet, config: PipelineConfig, mask: Volume | None) -> MemoryEstimate:
-    reference = phases.reference
+def _require_memory(
+    phases: PhaseSet | None, config: PipelineConfig, mask: Volume | None, heatmap: Heatmap | None
+) -> MemoryEstimate:
+    reference = _reference(phases, heatmap)
     extent = None
     if mask is not None and mask.array.any():
         extent = _extent_on(mask, reference) + 2.0 * config.region.margin
@@ -220,9 +241,10 @@ def _require_memory(phases: PhaseSet, config: PipelineConfig, mask: Volume | Non
         reference.shape,
         reference.space.spacing,
         config,
-        n_phases=len(phases),
+        n_phases=0 if phases is None else len(phases),
         bytes_per_voxel=reference.array.dtype.itemsize,
         traced_extent=extent,
+        heatmap=None if heatmap is None else heatmap.heat.shape,
     )
     estimate.require(config)
     return estimate
@@ -238,7 +260,9 @@ def _extent_on(mask: Volume, reference: Volume) -> np.ndarray[Any, np.dtype[np.f
 
 
 def _checked(phases: PhaseSet, log: RunLog) -> PhaseSet:
-    """Return the phases with NaN filled; refuse those that show nothing."""
+    """Return the phases with NaN filled; refuse those that show nothing. What their registration warns of goes on."""
+    for text in phases.warnings:
+        log.warn(text)
     clean = {}
     for name, volume in phases.items():
         array = volume.array
@@ -256,7 +280,7 @@ def _checked(phases: PhaseSet, log: RunLog) -> PhaseSet:
                 f"contrast in image {name!r}", f"the value {low} in every voxel", "check the file and its window or scale"
             )
         clean[name] = volume if array is volume.array else volume.with_array(array)
-    return PhaseSet(clean, phases.quality)
+    return PhaseSet(clean, phases.quality, phases.warnings)
 
 
 def _require_overlap(heat: Volume, reference: Volume) -> None:
@@ -274,17 +298,17 @@ def _box(bounds: np.ndarray[Any, Any]) -> str:
     return "box " + ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, low, high in axes) + " mm"
 
 
-def _warn_about_region(region: Region, mask: Volume | None, reference: Volume, log: RunLog) -> None:
+def _warn_about_region(region: Region, mask: Volume | None, log: RunLog) -> None:
     if mask is None:
         log.warn(f"No organ mask was given. {region.note}")
-    elif not mask.is_on_grid_of(reference) or region.confidence < 1.0:
+    elif not mask.is_on_grid_of(region.mask) or region.confidence < 1.0:
         log.warn(region.note)
 
 
 def _describe_inputs(
-    phases: PhaseSet, mask: Volume | None, heatmap: Heatmap | None, sources: Mapping[str, str | Path]
+    phases: PhaseSet | None, mask: Volume | None, heatmap: Heatmap | None, sources: Mapping[str, str | Path]
 ) -> dict[str, Any]:
-    volumes = dict(phases)
+    volumes = dict(phases or {})
     if mask is not None:
         volumes["mask"] = mask
     if heatmap is not None:
@@ -307,7 +331,7 @@ def _describe_result(result: _Stages, drawn: SurfaceConfig) -> dict[str, Any]:
     phases, region, heatmap, judged, graph, mesh = result
     heat = heatmap.heat
     return {
-        "phases": {name: dict(phases.quality.get(name, {})) for name in phases},
+        "phases": {} if phases is None else {name: dict(phases.quality.get(name, {})) for name in phases},
         "region": {
             "kind": region.kind,
             "confidence": region.confidence,

@@ -113,7 +113,7 @@ def _writers(
     """Return one writer a file, in the order of ``RESULT_FILES``: the record comes last, so it vouches for the rest."""
     report = partial(
         write_report,
-        image=result.phases.reference,
+        image=None if result.phases is None else result.phases.reference,
         graph=result.graph,
         mesh=result.mesh,
         heatmap=result.heatmap,

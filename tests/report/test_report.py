@@ -212,6 +212,25 @@ def test_the_patients_left_is_on_the_right_of_the_embedded_slice(tmp_path):
     assert centre == pytest.approx(31 / 40, abs=0.03)
 
 
+def test_without_an_image_the_heatmap_is_shown_and_said(tmp_path, quick):
+    path = write_report(tmp_path / "r.html", image=None, heatmap=heatmap(image()), graph=fork(), mesh=Mesh.empty())
+    page = Page(path)
+    assert "There is no image" in page.text
+    assert "Heatmap, within the region" in page.text
+    assert sum("maximum-intensity" in text for text in page.text.splitlines()) == 3
+    with pytest.raises(InputError, match="an image or a heatmap to show; got neither"):
+        write_report(tmp_path / "none.html", image=None, graph=fork(), mesh=Mesh.empty())
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_phases_have_a_table_with_their_quality(tmp_path, quick):
+    run = {"phases": {"portal": {}, "arterial": {"body_dice_before": 0.71, "body_dice_after": 0.98}}, "warnings": ["bad fit"]}
+    page = Page(write_report(tmp_path / "r.html", image=image(), graph=fork(), mesh=Mesh.empty(), run=run))
+    assert "table-phases" in page.ids()
+    for text in ("Contrast phases", "portal (reference)", "0.710", "0.980", "bad fit"):
+        assert text in page.text
+
+
 def test_hostile_names_stay_text(tmp_path, quick):
     volume = Volume(image().array, image().space, HOSTILE)
     run = {

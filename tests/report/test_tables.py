@@ -143,3 +143,17 @@ def test_a_record_that_tells_little_gives_empty_tables(run):
     assert tables.inputs_table(run).rows == ()
     assert tables.scores_table(None).rows == ()
     assert tables.other_scores_table(None).rows == ()
+
+
+def test_phases_show_how_well_they_fit_before_and_after():
+    figures = {"body_dice_before": 0.5, "body_dice_after": 0.9004, "mean_displacement": 6.04, "min_jacobian": 1.0}
+    run = {"phases": {"portal": {}, "arterial": figures}}
+    assert cells(tables.phases_table(run)) == [
+        ("portal (reference)", *["-"] * 10),
+        ("arterial", "0.500", "0.900", "-", "-", "-", "-", "-", "6.0", "-", "1.00"),
+    ]
+
+
+@pytest.mark.parametrize("run", [{}, {"phases": {}}, {"phases": {"image": {}}}])
+def test_a_single_image_has_no_table_of_phases(run):
+    assert tables.phases_table(run).rows == ()

@@ -32,12 +32,18 @@ SeriesOption = Annotated[
     str | None, typer.Option("--series", help="Number or UID of the series, if a DICOM folder holds several.")
 ]
 
-_SMALL = {"shape": (112, 112, 112), "spacing": (1.4, 1.4, 1.4), "n_tips": 20, "tip_radius": 1.2, "noise": 12.0}
+_SMALL = {"shape": (112, 112, 112), "spacing": (1.4, 1.4, 1.4), "n_tips": 40}
 
 
 def reconstruct(
-    image: Annotated[Path, typer.Argument(help="CT or MR: a DICOM folder, or a .nii, .nii.gz, .nrrd, .mha or .mhd file.")],
     out: OutOption,
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CT or MR: a DICOM folder, or a .nii, .nii.gz, .nrrd, .mha or .mhd file. May be left out with --heatmap.",
+            show_default=False,
+        ),
+    ] = None,
     phase: Annotated[
         list[str] | None,
         typer.Option("--phase", metavar="NAME=IMAGE", help="A further contrast phase, moved onto IMAGE. May be repeated."),
@@ -50,12 +56,15 @@ def reconstruct(
     overrides: SetOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Turn a contrast image into a vessel graph, a closed surface, tables and a report."""
+    """Turn a contrast image, or a vessel mask or probability map alone, into a vessel graph, a surface, tables and a report."""
     config = load_config(recipe, overrides)
     others = _named_paths(phase or [])
-    _check_inputs([image, *others.values(), *(path for path in (mask, heatmap) if path)])
+    if image is None and (heatmap is None or others):
+        raise InputError("an IMAGE", "none", "name the image; it may be left out with --heatmap alone")
+    named = {"image": image, **others, "mask": mask, "heatmap": heatmap}
+    sources = {name: path for name, path in named.items() if path is not None}
+    _check_inputs(list(sources.values()))
     vg.check_folder(out)
-    sources = {"image": image, **others, **{k: p for k, p in (("mask", mask), ("heatmap", heatmap)) if p}}
     with progress_bar(quiet) as progress:
         result = _run(sources, config, series, mask_label, progress)
         vg.write_results(result, out, progress=progress)
@@ -107,10 +116,11 @@ def _run(
 ) -> vg.Reconstruction:
     chosen: int | str | None = int(series) if series and series.isdigit() else series
     progress("reading", 0.0)
-    image: Any = vg.read_image(sources["image"], series=chosen)
+    image: Any = vg.read_image(sources["image"], series=chosen) if "image" in sources else None
     others = {name: path for name, path in sources.items() if name not in {"image", "mask", "heatmap"}}
     if others:
-        image = vg.read_phases({"image": image, **others}, config.registration, progress=progress)
+        registration = config.registration.model_copy(update={"reference": config.registration.reference or "image"})
+        image = vg.read_phases({"image": image, **others}, registration, progress=progress)
     labels = tuple(mask_labels) if mask_labels else None
     return vg.reconstruct(
         image,

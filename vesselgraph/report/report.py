@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from vesselgraph.errors import VesselGraphError
+from vesselgraph.errors import InputError, VesselGraphError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.mesh import Mesh
@@ -37,7 +37,7 @@ _MIP_VIEWS: tuple[ViewName, ...] = ("coronal", "axial", "sagittal")
 def write_report(  # noqa: PLR0913
     path: str | Path,
     *,
-    image: Volume,
+    image: Volume | None,
     graph: VesselGraph,
     mesh: Mesh,
     heatmap: Heatmap | None = None,
@@ -55,8 +55,9 @@ def write_report(  # noqa: PLR0913
     ----------
     path : path
         Usually ``report.html``; replaced if it exists.
-    image : Volume
-        The image (of several phases: the reference). Any direction and spacing; NaN is shown black.
+    image : Volume or None
+        The image (of several phases: the reference). Any direction and spacing; NaN is shown black. None if there is none:
+        the heatmap is then shown in its place.
     graph, mesh : VesselGraph, Mesh
         The result; both may be empty.
     heatmap : Heatmap, optional
@@ -75,7 +76,10 @@ def write_report(  # noqa: PLR0913
     ------
     OutputError
         The place cannot be written.
+    InputError
+        Neither an image nor a heatmap.
     """
+    shown_image = _what_to_show(image, heatmap)
     facts = dict(run or {})
     progress("report: 3-D view", 0.0)
     shown = reduced(mesh)
@@ -84,13 +88,14 @@ def write_report(  # noqa: PLR0913
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Another process draws the still picture meanwhile.
         drawing = pool.submit(_still, shown, graph)
-        pictures = _pictures(image, graph, heatmap, region, _rim(facts))
+        pictures = _pictures(shown_image, graph, None if image is None else heatmap, region, _rim(facts))
         still, still_problem = drawing.result()
     progress("report: page", 0.9)
     check = check_surface(mesh)
     content = {
-        "title": f"Vessel report: {image.name or 'unnamed image'}",
-        "image_facts": _image_facts(image, facts, region),
+        "title": f"Vessel report: {shown_image.name or 'unnamed image'}",
+        "shown": "Image" if image is not None else "Heatmap",
+        "image_facts": _image_facts(shown_image, "Image" if image is not None else "Heatmap", facts, region),
         "figures": tables.key_figures(graph, mesh, check),
         "warnings": _warnings(facts, graph, mesh, check),
         "notes": _notes(mesh, shown),
@@ -109,6 +114,14 @@ def write_report(  # noqa: PLR0913
         temporary.write_text(_page(content, data), encoding="utf-8")
     progress("report: page", 1.0)
     return Path(path)
+
+
+def _what_to_show(image: Volume | None, heatmap: Heatmap | None) -> Volume:
+    if image is not None:
+        return image
+    if heatmap is None:
+        raise InputError("an image or a heatmap to show", "neither", "pass one of them")
+    return heatmap.heat
 
 
 def _pictures(image: Volume, graph: VesselGraph, heatmap: Heatmap | None, region: Volume | None, rim: float) -> dict[str, Any]:
@@ -186,12 +199,12 @@ def _still(mesh: Mesh, graph: VesselGraph) -> tuple[str, str]:
         return "", f"No still picture: {error}"
 
 
-def _image_facts(image: Volume, run: Mapping[str, Any], region: Volume | None) -> list[tuple[str, str]]:
+def _image_facts(image: Volume, what: str, run: Mapping[str, Any], region: Volume | None) -> list[tuple[str, str]]:
     planes, rows, columns = image.shape
     spacing = image.space.spacing
     low, high = image.bounds
     return [
-        ("Image", image.name or "unnamed"),
+        (what, image.name or "unnamed"),
         ("Size", f"{columns} x {rows} x {planes} voxels (columns x rows x planes)"),
         ("Spacing", f"{spacing[2]:.3g} x {spacing[1]:.3g} x {spacing[0]:.3g} mm"),
         ("Extent", " x ".join(f"{e:.0f}" for e in (high - low)) + " mm (right-left x front-back x down-up)"),
@@ -263,7 +276,7 @@ def _notes(mesh: Mesh, shown: Mesh) -> list[str]:
 # Keys of the record that have a place of their own on the page.
 _SHOWN = (
     *("program", "started", "machine", "versions", "config", "inputs", "timings", "cpu_seconds", "peak_memory_gb"),
-    *("warnings", "region", "dropped", "scores", "surface"),
+    *("warnings", "region", "dropped", "scores", "surface", "phases"),
 )
 
 
@@ -272,6 +285,7 @@ def _tables(graph: VesselGraph, run: Mapping[str, Any], scores: Mapping[str, Any
     return {
         "trees": tables.trees_table(graph),
         "branches": tables.branches_table(graph),
+        "phases": tables.phases_table(run),
         "dropped": tables.dropped_table(run),
         "scores": tables.scores_table(scores),
         "other_scores": tables.other_scores_table(scores),
