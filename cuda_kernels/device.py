@@ -1,0 +1,60 @@
+"""What the kernels run on: a CUDA device, numba's simulator, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import config, cuda
+
+from vesselgraph.errors import BackendUnavailableError
+
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
+COMPILES = not SIMULATED and getattr(cuda, "implementation", "") == "NVIDIA"
+
+# Kernels stride over their work, so few threads do; the simulator starts a Python thread for each.
+THREADS = 4 if SIMULATED else 256
+_MAX_BLOCKS = 2 if SIMULATED else 8192
+# Threads along columns, rows and planes of a volume.
+VOLUME_THREADS = (2, 2, 1) if SIMULATED else (32, 8, 1)
+_MAX_GRID = (1, 2, 1) if SIMULATED else (65535, 65535, 65535)
+
+_DO = (
+    'on a machine with an NVIDIA driver (R580 or newer) run pip install "vesselgraph[cuda]", '
+    'or use trace.backend = "numba"; NUMBA_ENABLE_CUDASIM=1 runs the kernels in numba\'s slow simulator'
+)
+
+
+def require_device() -> None:
+    """Return if kernels can run here.
+
+    Raises
+    ------
+    BackendUnavailableError
+        There is no driver, no card, or no numba-cuda.
+    """
+    if SIMULATED:
+        return
+    if not COMPILES:
+        raise BackendUnavailableError(f"expected the package numba-cuda; got numba's built-in CUDA target; {_DO}")
+    if not cuda.is_available():
+        raise BackendUnavailableError(f"expected a CUDA device; got no driver or no card; {_DO}")
+
+
+def launch(kernel: Any, n_items: int, *arguments: Any) -> None:
+    """Run a kernel that strides over ``n_items`` in one dimension; nothing is launched for none."""
+    if n_items > 0:
+        blocks = min((n_items + THREADS - 1) // THREADS, _MAX_BLOCKS)
+        kernel[blocks, THREADS](*arguments)
+
+
+def launch_volume(kernel: Any, shape: tuple[int, ...], *arguments: Any) -> None:
+    """Run a kernel that strides over a volume in three dimensions, columns first; nothing is launched for an empty one."""
+    if min(shape) > 0:
+        sizes = zip(reversed(shape), VOLUME_THREADS, _MAX_GRID, strict=True)
+        grid = tuple(min((size + threads - 1) // threads, most) for size, threads, most in sizes)
+        kernel[grid, VOLUME_THREADS](*arguments)
+
+
+def device_name() -> str:
+    """Return the name of the device the kernels run on."""
+    return "simulator" if SIMULATED else str(cuda.get_current_device().name.decode())
