@@ -21,7 +21,7 @@ _PLANE_DOWN, _PLANE_UP = slot_of(-1, 0, 0), slot_of(1, 0, 0)
 
 
 @njit(cache=True, nogil=True)
-def _along_columns(begin, end, voxels, row_start, n_columns, limit, squared):  # type: ignore[no-untyped-def]
+def along_columns(begin, end, voxels, row_start, n_columns, limit, squared):  # type: ignore[no-untyped-def]
     """Fill the squared distance to the nearest end of a voxel's run; an end at the border of the box is none."""
     for line in range(begin, end):
         i, stop = row_start[line], row_start[line + 1]
@@ -55,7 +55,7 @@ def _best_towards(neighbours, before, i, slot, room, best):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True)
-def _across(begin, end, voxels, neighbours, axis, n_along, down, up, before, after):  # type: ignore[no-untyped-def]
+def along_axis(begin, end, voxels, neighbours, axis, n_along, down, up, before, after):  # type: ignore[no-untyped-def]
     """Fill ``after`` with the squared distances that also look along ``axis``."""
     for i in range(begin, end):
         here = voxels[i, axis]
@@ -91,7 +91,7 @@ def depth_of(foreground: Foreground, limit: int | None = None) -> NDArray[np.flo
     other = np.empty(len(foreground), np.int32)
     planes, rows, columns = foreground.shape
     voxels, row_start, neighbours = foreground.voxels, foreground.row_start, foreground.neighbours
-    run_parts(lambda a, b: _along_columns(a, b, voxels, row_start, columns, largest, squared), planes * rows)
-    run_parts(lambda a, b: _across(a, b, voxels, neighbours, 1, rows, _ROW_DOWN, _ROW_UP, squared, other), len(voxels))
-    run_parts(lambda a, b: _across(a, b, voxels, neighbours, 0, planes, _PLANE_DOWN, _PLANE_UP, other, squared), len(voxels))
+    run_parts(lambda a, b: along_columns(a, b, voxels, row_start, columns, largest, squared), planes * rows)
+    run_parts(lambda a, b: along_axis(a, b, voxels, neighbours, 1, rows, _ROW_DOWN, _ROW_UP, squared, other), len(voxels))
+    run_parts(lambda a, b: along_axis(a, b, voxels, neighbours, 0, planes, _PLANE_DOWN, _PLANE_UP, other, squared), len(voxels))
     return np.sqrt(squared, dtype=np.float32)

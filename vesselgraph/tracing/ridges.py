@@ -35,7 +35,8 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
     return (weight / (weight[0] + 2.0 * weight[1:].sum())).astype(np.float32)
 
 
-_W0, _W1, _W2 = _gaussian(SIGMA_VOX)
+WEIGHTS = _gaussian(SIGMA_VOX)
+_W0, _W1, _W2 = WEIGHTS
 
 
 @njit(cache=True, nogil=True)
