@@ -189,7 +189,11 @@ class Heatmap(Rebuilt):
     radius : Volume or None
         float32 mm on the same grid, 0 where nothing was estimated; None if the source gives no calibre.
     source : str
-        Where it came from: "ridge", "file", "mask", later "network".
+        Where it came from: "ridge", "network", "file", "mask".
+    identity : (3, planes, rows, columns) or None
+        float16, probability of portal vein, hepatic vein and artery given that a vessel is there; from a network only.
+    features : (channels, planes, rows, columns) or None
+        float16, what the network saw there (its last decoder level); from a network only.
 
     Raises
     ------
@@ -197,11 +201,15 @@ class Heatmap(Rebuilt):
         Heat holds NaN or leaves [0, 1].
     SpaceMismatchError
         The radius lies on another grid.
+    ShapeError
+        Identity or features have another grid shape than the heat.
     """
 
     heat: Volume
     radius: Volume | None = None
     source: str = "ridge"
+    identity: NDArray[np.float16] | None = None
+    features: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
         low, high = float(self.heat.array.min()), float(self.heat.array.max())
@@ -213,9 +221,18 @@ class Heatmap(Rebuilt):
             )
         if self.radius is not None:
             require_same_grid(self.radius, self.heat, "the radius map")
+        for name in ("identity", "features"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if values.shape[1:] != self.heat.shape:
+                raise ShapeError(f"{name} of shape (channels, *{self.heat.shape})", f"{values.shape}", "resample them alike")
+            view = values.view()
+            view.setflags(write=False)
+            object.__setattr__(self, name, view)
 
     @property
     def is_mask(self) -> bool:
         """Whether the heat holds only 0 and 1, so that it is a segmentation and not a probability."""
-        array = self.heat.array
-        return bool(((array == 0) | (array == 1)).all())
+        # By planes: ends at the first plane with other values, and makes nothing of the volume's size.
+        return all(bool(((plane == 0) | (plane == 1)).all()) for plane in self.heat.array)

@@ -12,6 +12,7 @@ from vesselgraph.cli.evaluating import evaluate
 from vesselgraph.cli.frame import exit_codes
 from vesselgraph.cli.phantoms import phantom
 from vesselgraph.cli.reconstructing import demo, reconstruct
+from vesselgraph.cli.training import train
 
 app = typer.Typer(
     help="From contrast CT to the graph of its vessels: centerlines, a closed surface, tables and a report. Research use only.",
@@ -38,6 +39,7 @@ def _top(
 
 for _command in (reconstruct, demo, phantom, evaluate, info, config):
     app.command()(_command)
+app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import ShapeError
+from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.ridge import ridge_heat
 from vesselgraph.progress import Progress, silent
 from vesselgraph.resampling import isotropic_grid, resample
@@ -22,29 +23,31 @@ def predict_heatmap(
     organ: Volume | None = None,
     progress: Progress = silent,
 ) -> Heatmap:
-    """Return the centerline heatmap of an image, without a network.
+    """Return the centerline heatmap of an image, by the ridge filter or by a trained network (``config.method``).
 
-    Of several phases every one is filtered, and each voxel takes the hottest.
+    The ridge filter takes every phase alone, and each voxel the hottest; a network sees all phases together.
 
     Parameters
     ----------
     image : Volume or PhaseSet
         CT in HU, or any image with vessels brighter (``config.polarity``) than what is around them.
     config : HeatmapConfig, optional
-        Grid step, radii, polarity.
+        Method, grid step, radii, polarity, weights.
     region : Volume, optional
         bool on the image grid: where vessels are looked for; the whole image if left out.
     organ : Volume, optional
         bool on the image grid: the organ without the rim of the region. Answers outside of it count ``config.rim_weight``,
-        so that only what clearly goes on outside is followed, and values brighter than in the organ are no vessels there.
+        so that only what clearly goes on outside is followed, and values brighter than in the organ are no vessels there. A
+        network does not use it.
     progress : Progress
         Called with the step and its done fraction.
 
     Returns
     -------
     heatmap : Heatmap
-        On the isotropic tracing grid: step ``config.step`` or the finest spacing of the image, whichever is larger;
-        cropped to the box of the region. Heat in [0, 1], radius in mm, both 0 outside the region.
+        On the isotropic tracing grid: step ``config.step`` or the finest spacing of the image, whichever is larger (a network:
+        the step it was trained at); cropped to the box of the region. Heat in [0, 1], radius in mm, both 0 outside the region.
+        A network also gives ``identity`` and ``features``.
 
     Raises
     ------
@@ -54,6 +57,10 @@ def predict_heatmap(
         The region lies on another grid than the image.
     InputError
         The region holds no contrast.
+    CheckpointError
+        A network is asked for and its weights are missing or damaged.
+    BackendUnavailableError
+        A network is asked for on a device that is not there.
 
     Notes
     -----
@@ -61,12 +68,17 @@ def predict_heatmap(
     only through partial volume, and its radius is then overestimated.
     """
     config = config or HeatmapConfig()
+    if config.method == "network":
+        # Loads torch and MONAI, which the ridge filter does without.
+        from vesselgraph.heatmap.prediction import predict_with_network
+
+        return predict_with_network(image, config, region=region, progress=progress)
     phases = list(image.values()) if isinstance(image, PhaseSet) else [image]
     if region is not None:
         require_same_grid(region, phases[0], "the region")
         if organ is not None:
             require_same_grid(organ, phases[0], "the organ")
-        box = _box_with_margin(region, config.max_radius)
+        box = box_around(region, config.max_radius)
         phases = [phase.crop(*box) for phase in phases]
         region = region.crop(*box)
         organ = region if organ is None else organ.crop(*box)
@@ -87,15 +99,3 @@ def predict_heatmap(
         np.copyto(radius, phase_radius, where=phase_heat > heat)
         np.maximum(heat, phase_heat, out=heat)
     return Heatmap(Volume(heat, space, "heat"), Volume(radius, space, "radius"), "ridge")
-
-
-def _box_with_margin(region: Volume, margin: float) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return the index box of the region with a margin in mm, clipped to the volume."""
-    first, last = [], []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        used = np.flatnonzero(region.array.any(axis=others))
-        extra = int(np.ceil(margin / region.space.spacing[axis]))
-        first.append(max(int(used[0]) - extra, 0))
-        last.append(min(int(used[-1]) + 1 + extra, region.shape[axis]))
-    return (first[0], first[1], first[2]), (last[0], last[1], last[2])

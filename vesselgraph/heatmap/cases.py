@@ -1,0 +1,169 @@
+"""Cases to learn from: phases on one isotropic grid, centerlines with radii and trees, and where they count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from vesselgraph.errors import InputError
+from vesselgraph.heatmap.boxes import box_around
+from vesselgraph.heatmap.targets import UNSEEN, Segments
+from vesselgraph.io.atomic import atomic_path
+from vesselgraph.resampling import isotropic_grid, resample
+from vesselgraph.space import Space
+from vesselgraph.volume import Volume
+
+_CONTEXT = 20.0
+"""Tissue kept around the organ, mm."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """One patient, ready for cutting patches.
+
+    Parameters
+    ----------
+    name : str
+    phases : mapping of phase name to (planes, rows, columns) int16 HU
+        On one isotropic grid.
+    space : Space
+        That grid.
+    counts : (planes, rows, columns) bool
+        Where the truth is complete: the organ with a rim.
+    segments : Segments
+        Centerlines in voxels of the grid, radii in mm.
+    named : bool
+        Whether the trees are known.
+    visibility : mapping of phase name to (n_segments,) float32
+        Contrast to noise of each piece in that phase; a phase that is left out shows all of them.
+    """
+
+    name: str
+    phases: Mapping[str, NDArray[np.int16]]
+    space: Space
+    counts: NDArray[np.bool_]
+    segments: Segments
+    named: bool
+    visibility: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size of the grid."""
+        return self.counts.shape
+
+    def segments_seen(self, phases: Iterable[str], least: float) -> Segments:
+        """Return the pieces, those :data:`UNSEEN` that no phase shows with a contrast to noise of ``least``."""
+        known = [self.visibility.get(phase) for phase in phases]
+        if any(column is None for column in known):
+            return self.segments
+        best = np.max([np.abs(column) for column in known if column is not None], axis=0)
+        return replace(self.segments, tree=np.where(best < least, np.uint8(UNSEEN), self.segments.tree))
+
+
+def make_case(
+    name: str,
+    phases: Mapping[str, Volume],
+    organ: Volume,
+    segments: Segments,
+    *,
+    step: float,
+    rim: float,
+    named: bool = True,
+    visibility: Mapping[str, NDArray[np.float32]] | None = None,
+) -> TrainingCase:
+    """Return a training case of images on one grid.
+
+    The images are brought onto the isotropic grid in the way prediction does it, and cropped to the organ with its rim and
+    20 mm around it.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    phases : mapping of phase name to Volume
+        HU, all on one grid.
+    organ : Volume
+        bool on the same grid: where the truth is complete.
+    segments : Segments
+        Centerlines in world mm.
+    step, rim : mm
+        Of the isotropic grid, and around the organ.
+    named : bool
+        Whether the trees of the segments are known.
+    visibility : mapping of phase name to (n_segments,) float32, optional
+        Contrast to noise of each segment; everything counts as visible if left out.
+
+    Raises
+    ------
+    InputError
+        The organ is empty.
+    """
+    if not organ.array.any():
+        raise InputError(f"an organ mask that is not empty for {name}", "no voxel", "check the mask")
+    first, last = box_around(organ, rim + _CONTEXT)
+    around = organ.crop(first, last)
+    space, shape = isotropic_grid(around, step)
+    inside = resample(around.with_array(around.array != 0), space, shape, interpolation="nearest", fill=0.0).array
+    counts = ndimage.distance_transform_edt(inside == 0) * step <= rim
+    images = {
+        phase: np.rint(resample(volume.crop(first, last), space, shape).array).astype(np.int16)
+        for phase, volume in phases.items()
+    }
+    moved = Segments(
+        space.to_index(segments.start),
+        space.to_index(segments.end),
+        segments.start_radius,
+        segments.end_radius,
+        segments.tree,
+    )
+    near = _are_near(moved, shape)
+    seen = {phase: values[near].astype(np.float32) for phase, values in (visibility or {}).items()}
+    return TrainingCase(name, images, space, np.asarray(counts), moved.taken(near), named, seen)
+
+
+def _are_near(segments: Segments, shape: tuple[int, int, int], margin: float = 10.0) -> NDArray[np.bool_]:
+    """Return which pieces lie within ``margin`` voxels of the grid."""
+    middle = 0.5 * (segments.start + segments.end)
+    return np.asarray(((middle >= -margin) & (middle <= np.array(shape) + margin)).all(axis=1))
+
+
+def save_case(case: TrainingCase, path: Path) -> None:
+    """Write a case as one file, all or nothing."""
+    pieces = case.segments
+    arrays: dict[str, Any] = {f"phase {name}": array for name, array in case.phases.items()}
+    arrays |= {f"visibility {name}": values for name, values in case.visibility.items()}
+    arrays |= {
+        "counts": np.packbits(case.counts),
+        "shape": np.array(case.shape),
+        "ends": np.stack([pieces.start, pieces.end]),
+        "radii": np.stack([pieces.start_radius, pieces.end_radius]),
+        "tree": pieces.tree,
+        "grid": np.concatenate([case.space.spacing, case.space.origin, case.space.direction.ravel()]),
+        "named": np.array(case.named),
+        "name": np.array(case.name),
+    }
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def load_case(path: Path) -> TrainingCase:
+    """Return a case that :func:`save_case` wrote."""
+    with np.load(path) as file:
+        shape = tuple(file["shape"].tolist())
+        ends, radii = file["ends"], file["radii"]
+        grid = file["grid"]
+        return TrainingCase(
+            str(file["name"]),
+            {key.removeprefix("phase "): file[key] for key in file.files if key.startswith("phase ")},
+            Space(grid[:3], grid[3:6], grid[6:].reshape(3, 3)),
+            np.unpackbits(file["counts"], count=int(np.prod(shape))).reshape(shape).astype(np.bool_),
+            Segments(ends[0], ends[1], radii[0], radii[1], file["tree"]),
+            bool(file["named"]),
+            {key.removeprefix("visibility "): file[key] for key in file.files if key.startswith("visibility ")},
+        )

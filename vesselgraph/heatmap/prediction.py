@@ -1,0 +1,238 @@
+"""A trained network over an image: sliding window with Gaussian blending, only where the region is, in bounded memory.
+
+Loaded only when the network is asked for: it needs torch and MONAI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data.utils import compute_importance_map
+from numpy.typing import NDArray
+
+from vesselgraph.config import HeatmapConfig
+from vesselgraph.errors import BackendUnavailableError
+from vesselgraph.heatmap.boxes import box_around
+from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
+from vesselgraph.heatmap.targets import Float32
+from vesselgraph.heatmap.weights import load_network
+from vesselgraph.progress import Progress, silent
+from vesselgraph.resampling import isotropic_grid, resample
+from vesselgraph.volume import Heatmap, PhaseSet, Volume, require_same_grid
+
+Float16 = NDArray[np.float16]
+
+_CONTEXT = 16.0
+"""Tissue around the region the network sees, mm."""
+
+_FAINT = 0.01
+"""Heat below this is 0: nothing was seen."""
+
+_N_SAID = 2 + len(TREES)
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What the network says on a whole grid.
+
+    ``heat`` (planes, rows, columns) float32 in [0, 1]; ``radius`` float32 mm, 0 where heat is 0; ``identity`` (3, ...) float16,
+    probability of each of :data:`~vesselgraph.heatmap.network.TREES` given that a vessel is there; ``features``
+    (channels, ...) float16, the last decoder level.
+    """
+
+    heat: Float32
+    radius: Float32
+    identity: Float16
+    features: Float16
+
+
+def predict_with_network(
+    image: Volume | PhaseSet,
+    config: HeatmapConfig,
+    *,
+    region: Volume | None = None,
+    progress: Progress = silent,
+) -> Heatmap:
+    """Return the heatmap a trained network sees; see :func:`vesselgraph.heatmap.predict_heatmap` for the arguments.
+
+    The grid is isotropic with the step the weights were trained at, whatever ``config.step`` says. Phases named native,
+    arterial, portal or delayed are told to the network by name, all others as unknown.
+
+    Raises
+    ------
+    CheckpointError
+        There are no weights, or they are not what their card says.
+    BackendUnavailableError
+        The device is not there.
+    SpaceMismatchError
+        The region lies on another grid than the image.
+    """
+    device = require_device(config.device)
+    network, card = load_network(config.weights, device)
+    phases = dict(image) if isinstance(image, PhaseSet) else {"unknown": image}
+    first = next(iter(phases.values()))
+    if region is not None:
+        require_same_grid(region, first, "the region")
+        box = box_around(region, _CONTEXT)
+        phases = {name: phase.crop(*box) for name, phase in phases.items()}
+        region, first = region.crop(*box), first.crop(*box)
+    space, shape = isotropic_grid(first, card.step)
+    arrays = {name: np.asarray(resample(phase, space, shape).array, np.float32) for name, phase in phases.items()}
+    inside = np.ones(shape, np.bool_)
+    if region is not None:
+        inside = resample(region, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
+    maps = predict_maps(
+        network, arrays, inside, window=config.window, overlap_fraction=config.overlap_fraction, progress=progress
+    )
+    return Heatmap(
+        Volume(maps.heat, space, "heat"),
+        Volume(maps.radius, space, "radius"),
+        "network",
+        identity=maps.identity,
+        features=maps.features,
+    )
+
+
+def require_device(name: str) -> torch.device:
+    """Return the device of a name, if it is there.
+
+    Raises
+    ------
+    BackendUnavailableError
+        PyTorch does not know the name, or has no such device.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackendUnavailableError(
+            f"expected a device PyTorch can use; got {name!r} ({reason}); set the device to cpu or install a PyTorch for it"
+        ) from error
+    return device
+
+
+def predict_maps(
+    network: HeatmapNetwork,
+    phases: Mapping[str, Float32],
+    inside: NDArray[np.bool_],
+    *,
+    window: int,
+    overlap_fraction: float,
+    progress: Progress = silent,
+) -> Maps:
+    """Return the maps of phases on one isotropic grid.
+
+    Boxes of ``window`` voxels that touch ``inside`` are predicted; where they overlap, they are averaged with Gaussian
+    weights (sigma an eighth of the side). Probabilities are averaged, and the log of the radius. Results are 0 outside of
+    ``inside``.
+
+    Parameters
+    ----------
+    network : HeatmapNetwork
+        In its device and in evaluation mode.
+    phases : mapping of phase name to (planes, rows, columns) float32
+        HU, at least one.
+    inside : same shape, bool
+        Where the result is wanted.
+    window : int
+        Side of a box, rounded up to a multiple of ``network.multiple``.
+    overlap_fraction : float
+        Share of the side by which neighbouring boxes overlap.
+    progress : Progress
+        Called per box.
+
+    Notes
+    -----
+    Besides the results, memory is held for a slab one window thick.
+    """
+    shape = inside.shape
+    sides = [_multiple(min(window, n), network.multiple) for n in shape]
+    starts = [_starts(n, side, overlap_fraction) for n, side in zip(shape, sides, strict=True)]
+    padded = [max(n, side) for n, side in zip(shape, sides, strict=True)]
+    device = next(network.parameters()).device
+    importance = compute_importance_map(tuple(sides), mode="gaussian", sigma_scale=0.125, device=device)
+    n_channels = _N_SAID + network.widths[0]
+    slab = torch.zeros((n_channels, sides[0], *padded[1:]), device=device)
+    weight = torch.zeros((sides[0], *padded[1:]), device=device)
+    maps = Maps(
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
+        np.zeros((len(TREES), *shape), np.float16),
+        np.zeros((network.widths[0], *shape), np.float16),
+    )
+    for i, first in enumerate(starts[0]):
+        for done, (row, column) in enumerate(_wanted(inside, first, starts, sides)):
+            progress("network", (i + done / (len(starts[1]) * len(starts[2]))) / len(starts[0]))
+            box = (slice(first, first + sides[0]), slice(row, row + sides[1]), slice(column, column + sides[2]))
+            said = _predict_box(network, phases, box, device)
+            slab[:, :, box[1], box[2]] += said * importance
+            weight[:, box[1], box[2]] += importance
+        following = starts[0][i + 1] if i + 1 < len(starts[0]) else first + sides[0]
+        _write(maps, slab, weight, first, min(following, shape[0]), inside)
+        _shift(slab, following - first, axis=1)
+        _shift(weight, following - first, axis=0)
+    progress("network", 1.0)
+    return maps
+
+
+def _multiple(side: int, of: int) -> int:
+    return -(-side // of) * of
+
+
+def _starts(n: int, side: int, overlap_fraction: float) -> list[int]:
+    """Return where boxes start along one axis: evenly spread, the last one ending at the end."""
+    if n <= side:
+        return [0]
+    n_boxes = int(np.ceil((n - side) / max(side * (1.0 - overlap_fraction), 1.0))) + 1
+    return np.rint(np.linspace(0, n - side, n_boxes)).astype(int).tolist()
+
+
+def _wanted(inside: NDArray[np.bool_], first: int, starts: list[list[int]], sides: list[int]) -> Iterator[tuple[int, int]]:
+    for row in starts[1]:
+        for column in starts[2]:
+            if inside[first : first + sides[0], row : row + sides[1], column : column + sides[2]].any():
+                yield row, column
+
+
+@torch.inference_mode()
+def _predict_box(
+    network: HeatmapNetwork, phases: Mapping[str, Float32], box: tuple[slice, slice, slice], device: torch.device
+) -> torch.Tensor:
+    """Return (heat, log radius, identity, features) of a box, (channels, ...)."""
+    tensors = {}
+    for name, array in phases.items():
+        values = array[box]
+        missing = [(0, part.stop - part.start - n) for part, n in zip(box, values.shape, strict=True)]
+        values = np.pad(values, missing, mode="edge") if np.any(missing) else values
+        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)[None, None]
+        tensors[name] = normalise(tensor).contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(device.type, enabled=device.type == "cuda"):
+        output = network(tensors)
+    parts = (output.heat.float().sigmoid(), output.log_radius, output.identity.float().sigmoid(), output.features)
+    return torch.cat([part.float() for part in parts], dim=1)[0]
+
+
+def _write(maps: Maps, slab: torch.Tensor, weight: torch.Tensor, first: int, last: int, inside: NDArray[np.bool_]) -> None:
+    """Write the planes from ``first`` up to ``last``, which no later box touches, into the maps."""
+    rows, columns = inside.shape[1:]
+    said = slab[:, : last - first, :rows, :columns] / weight[: last - first, :rows, :columns].clamp(min=1e-6)
+    values = said.cpu().numpy()
+    wanted = inside[first:last]
+    heat = np.where(wanted & (values[0] >= _FAINT), np.minimum(values[0], 1.0), 0.0)
+    maps.heat[first:last] = heat
+    maps.radius[first:last] = np.where(heat > 0, np.exp(values[1]), 0.0)
+    maps.identity[:, first:last] = values[2:_N_SAID] * wanted
+    maps.features[:, first:last] = values[_N_SAID:] * wanted
+
+
+def _shift(values: torch.Tensor, n: int, axis: int) -> None:
+    """Move planes towards the start by ``n`` and put zeros behind them, in place."""
+    length = values.shape[axis]
+    kept = max(length - n, 0)
+    if kept:
+        values.narrow(axis, 0, kept).copy_(values.narrow(axis, n, kept).clone())
+    values.narrow(axis, kept, length - kept).zero_()

@@ -1,0 +1,352 @@
+"""Training of the heatmap network: one call that can be killed at any time and taken up again.
+
+Loaded only for training: it needs torch, MONAI, Lightning Fabric and TensorBoard (the extra ``train``).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from vesselgraph.config import TrainHeatmapConfig
+from vesselgraph.errors import BackendUnavailableError, ConfigError, OutputError
+from vesselgraph.heatmap.batches import Batches, CaseSource
+from vesselgraph.heatmap.cases import TrainingCase
+from vesselgraph.heatmap.losses import Loss, Truth, heatmap_loss
+from vesselgraph.heatmap.network import HeatmapNetwork
+from vesselgraph.heatmap.sources import ManifestSource, StudySource
+from vesselgraph.heatmap.validation import Box, make_box, validate
+from vesselgraph.heatmap.weights import Card, save_weights
+from vesselgraph.io.atomic import atomic_path
+from vesselgraph.progress import Progress, silent
+
+try:
+    from lightning_fabric import Fabric
+    from torch.utils.tensorboard import SummaryWriter
+except ImportError as error:
+    raise BackendUnavailableError(
+        f"expected the packages of training; got {error}; install them with `pip install vesselgraph[train]`"
+    ) from error
+
+WEIGHTS, CHECKPOINT, RECIPE = "heatmap.safetensors", "checkpoint.pt", "recipe.toml"
+TRAIN_TABLE, VALIDATION_TABLE = "train.csv", "validation.csv"
+
+_ROW_EVERY = 20
+_MAY_CHANGE = {"n_workers", "checkpoint_minutes"}
+"""Settings that may differ when a run is taken up: they do not change what comes out."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training has come to: steps done, the weights file, and the last validation's figures."""
+
+    n_steps: int
+    weights: Path
+    scores: dict[str, float]
+
+
+@dataclass
+class _Run:
+    """A training: what it was told, and everything that changes on the way, which is what a checkpoint holds."""
+
+    config: TrainHeatmapConfig
+    folder: Path
+    fabric: Fabric
+    network: Any
+    optimizer: Any
+    average: AveragedModel
+    step: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(Loss._fields)))
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is written."""
+        return {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "average": self.average.state_dict(),
+            "step": self.step,
+            "sums": self.sums,
+            "scores": self.scores,
+            "recipe": self.config.model_dump(mode="json"),
+        }
+
+
+def train_heatmap(
+    config: TrainHeatmapConfig,
+    folder: str | Path,
+    *,
+    generated: CaseSource | None = None,
+    real: CaseSource | None = None,
+    validation: list[TrainingCase] | None = None,
+    stop_at: int | None = None,
+    progress: Progress = silent,
+) -> Training:
+    """Train the heatmap network, or go on with a training that was interrupted.
+
+    What a step sees and does depends on the recipe and the step alone, so a run that was killed and taken up gives the
+    same weights as one that was not, on the same machine with the same number of threads.
+
+    Parameters
+    ----------
+    config : TrainHeatmapConfig
+        The recipe.
+    folder : path
+        Gets ``recipe.toml``, ``train.csv``, ``validation.csv``, ``tensorboard/``, ``pictures/``, ``checkpoint.pt`` and the
+        weights ``heatmap.safetensors`` with their card. If it holds a checkpoint of the same recipe, that run goes on.
+    generated, real : CaseSource, optional
+        Where cases come from; by default generated studies and the manifest of the recipe.
+    validation : list of TrainingCase, optional
+        Cases to judge on; by default generated studies with seeds just below the first one learned from.
+    stop_at : int, optional
+        Stop, with a checkpoint, after this many steps.
+    progress : Progress
+        Told the step and its loss.
+
+    Raises
+    ------
+    ConfigError
+        The recipe has no cases, its patch does not fit the network, or the folder holds a run of another recipe.
+    BackendUnavailableError
+        The device is not there.
+    OutputError
+        The folder cannot be written.
+    """
+    folder = Path(folder)
+    _check(config)
+    _prepare(folder, config)
+    fabric = _fabric(config)
+    generated = StudySource(config, folder / "cases") if generated is None else generated
+    real = ManifestSource(config) if real is None else real
+    if not len(generated) + len(real):
+        raise ConfigError("at least one case to learn from", "no study and no manifest", "set n_studies or manifest")
+    run = _start(config, folder, fabric)
+    if (folder / CHECKPOINT).exists():
+        _take_up(run)
+    boxes = _boxes(config, folder, validation, progress) if fabric.is_global_zero else []
+    last = min(stop_at or config.n_steps, config.n_steps)
+    _loop(run, Batches(config, generated, real, fabric.global_rank), boxes, last, progress)
+    return Training(run.step, folder / WEIGHTS, dict(run.scores))
+
+
+def _check(config: TrainHeatmapConfig) -> None:
+    multiple = 2 ** (len(config.widths) - 1)
+    if config.patch % multiple:
+        raise ConfigError(f"a patch side that is a multiple of {multiple}", f"{config.patch}", "change patch or widths")
+
+
+def _prepare(folder: Path, config: TrainHeatmapConfig) -> None:
+    try:
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
+    with atomic_path(folder / RECIPE) as temporary:
+        temporary.write_text(config.to_toml(), encoding="utf-8")
+
+
+def _fabric(config: TrainHeatmapConfig) -> Fabric:
+    several = config.n_devices * config.n_machines > 1
+    try:
+        fabric = Fabric(
+            accelerator=config.device,
+            devices=config.n_devices,
+            num_nodes=config.n_machines,
+            precision=config.precision,
+            # With one phase the attention over phases has nothing to say, so it gets no gradient.
+            strategy="ddp_find_unused_parameters_true" if several else "auto",
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        raise BackendUnavailableError(
+            f"expected {config.n_devices} device(s) of kind {config.device}; got {str(error).splitlines()[0]}; set device = cpu"
+        ) from error
+    return fabric
+
+
+def _start(config: TrainHeatmapConfig, folder: Path, fabric: Fabric) -> _Run:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        bare = HeatmapNetwork(config.widths, config.n_groups).channels_last()
+    average = AveragedModel(bare, avg_fn=_average_of(config.average)).to(fabric.device)
+    optimizer = torch.optim.AdamW(bare.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    network, optimizer = fabric.setup(bare, optimizer)
+    return _Run(config, folder, fabric, network, optimizer, average)
+
+
+def _average_of(decay: float) -> Any:
+    def blend(average: Tensor, now: Tensor, n_averaged: Tensor) -> Tensor:
+        # A young mean follows faster, or the first steps would stay in it for long.
+        kept = min(decay, (1.0 + float(n_averaged)) / (10.0 + float(n_averaged)))
+        return average.lerp(now, 1.0 - kept)
+
+    return blend
+
+
+def _take_up(run: _Run) -> None:
+    state: dict[str, Any] = {"network": run.network, "optimizer": run.optimizer}
+    rest = run.fabric.load(run.folder / CHECKPOINT, state)
+    recipe = run.config.model_dump(mode="json")
+    changed = [key for key in recipe if key not in _MAY_CHANGE and recipe[key] != rest["recipe"].get(key)]
+    if changed:
+        raise ConfigError(
+            "the recipe the checkpoint was made with", f"other values of {', '.join(changed)}", "choose another folder"
+        )
+    run.average.load_state_dict(rest["average"])
+    run.step, run.sums, run.scores = rest["step"], rest["sums"], rest["scores"]
+
+
+def _boxes(config: TrainHeatmapConfig, folder: Path, cases: list[TrainingCase] | None, progress: Progress) -> list[Box]:
+    if cases is None:
+        source = StudySource(config, folder / "cases")
+        cases = []
+        for i in range(config.n_validation):
+            progress("studies to judge on", i / config.n_validation)
+            cases.append(source.case(-1 - i))
+    return [make_box(case, config) for case in cases]
+
+
+def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Progress) -> None:
+    config, fabric = run.config, run.fabric
+    journal = _Journal(run.folder, run.step) if fabric.is_global_zero else None
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(run.step, last),
+        num_workers=config.n_workers,
+        prefetch_factor=8 if config.n_workers else None,
+    )
+    saved = time.monotonic()
+    for phases, truth in loader:
+        loss = _step(run, fabric.to_device(phases), fabric.to_device(truth))
+        progress(f"step {run.step} of {config.n_steps}, loss {loss:.3f}", run.step / config.n_steps)
+        if journal is not None:
+            _report(run, journal, boxes, progress)
+        if fabric.broadcast(run.step == last or time.monotonic() - saved > 60.0 * config.checkpoint_minutes):
+            _save(run)
+            saved = time.monotonic()
+
+
+def _step(run: _Run, phases: dict[str, Tensor], truth: Truth) -> float:
+    """Take one step; return its loss."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate_at(run.step, run.config)
+    run.optimizer.zero_grad()
+    phases = {name: image.contiguous(memory_format=torch.channels_last_3d) for name, image in phases.items()}
+    loss = heatmap_loss(run.network(phases), truth, run.config)
+    run.fabric.backward(loss.total)
+    run.fabric.clip_gradients(run.network, run.optimizer, max_norm=run.config.largest_gradient)
+    run.optimizer.step()
+    run.average.update_parameters(run.network.module)
+    run.step += 1
+    run.sums += torch.stack([part.detach().float().cpu() for part in loss])
+    return float(loss.total.detach())
+
+
+def _report(run: _Run, journal: _Journal, boxes: list[Box], progress: Progress) -> None:
+    """Write the figures of a step where they are due, and the weights with those of a validation."""
+    config = run.config
+    if run.step % _ROW_EVERY == 0:
+        journal.training(run.step, rate_at(run.step - 1, config), (run.sums / _ROW_EVERY).tolist())
+        run.sums.zero_()
+    if run.step % config.validate_every and run.step != config.n_steps:
+        return
+    network: Any = run.average.module.eval()
+    picture = run.folder / f"pictures/step-{run.step:06d}.png"
+    run.scores = validate(network, boxes, config, picture, progress=progress)
+    if boxes:
+        journal.validation(run.step, run.scores)
+    save_weights(network, make_card(config, run.step, run.scores), run.folder / WEIGHTS)
+
+
+def rate_at(step: int, config: TrainHeatmapConfig) -> float:
+    """Return the learning rate of a step: a linear rise, then a cosine down to the last rate.
+
+    Examples
+    --------
+    >>> config = TrainHeatmapConfig(rate=0.01, n_warm_up=10, n_steps=110, last_rate_fraction=0.0)
+    >>> [round(rate_at(step, config), 4) for step in (0, 9, 10, 60, 110)]
+    [0.001, 0.01, 0.01, 0.005, 0.0]
+    """
+    if step < config.n_warm_up:
+        return config.rate * (step + 1) / config.n_warm_up
+    done = (step - config.n_warm_up) / max(config.n_steps - config.n_warm_up, 1)
+    low = config.last_rate_fraction
+    return config.rate * (low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0))))
+
+
+def _save(run: _Run) -> None:
+    # Beside its place first: a kill while writing leaves the older checkpoint.
+    temporary = run.folder / f".{CHECKPOINT}.writing"
+    run.fabric.save(temporary, run.state())
+    if run.fabric.is_global_zero:
+        temporary.replace(run.folder / CHECKPOINT)
+    run.fabric.barrier()
+
+
+def make_card(config: TrainHeatmapConfig, n_steps: int, scores: dict[str, float]) -> Card:
+    """Return the card of weights trained with a recipe."""
+    last = config.first_seed + config.n_studies - 1
+    parts = []
+    if config.n_studies:
+        parts.append(f"generated liver studies of vesselgraph.phantom, seeds {config.first_seed} to {last}")
+    if config.manifest:
+        parts.append(f"the real cases of {Path(config.manifest).name}")
+    return Card(
+        widths=config.widths,
+        n_groups=config.n_groups,
+        step=config.step,
+        sigma=config.sigma,
+        n_steps=n_steps,
+        recipe=config.model_dump(mode="json"),
+        data="; ".join(parts),
+        not_trained_on="any real image" if not config.manifest else "images that are not in the manifest",
+        scores={name: value for name, value in scores.items() if math.isfinite(value)},
+    )
+
+
+class _Journal:
+    """Tables of figures and TensorBoard; rows after the step a run is taken up from are dropped first."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder = folder
+        for name in (TRAIN_TABLE, VALIDATION_TABLE):
+            _forget_after(folder / name, step)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def training(self, step: int, rate: float, values: list[float]) -> None:
+        self._row(TRAIN_TABLE, step, {"rate": rate, **dict(zip(Loss._fields, values, strict=True))}, "train")
+
+    def validation(self, step: int, scores: dict[str, float]) -> None:
+        self._row(VALIDATION_TABLE, step, scores, "validation")
+
+    def _row(self, name: str, step: int, values: dict[str, float], group: str) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", *values])
+            writer.writerow([step, *(f"{value:.6g}" for value in values.values())])
+        for key, value in values.items():
+            self.board.add_scalar(f"{group}/{key}", value, step)
+        self.board.flush()
+
+
+def _forget_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    # A kill may have cut the last row short.
+    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= step]
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([rows[0], *kept])
