@@ -52,7 +52,9 @@ class _Nodes:
         self.radius: list[float] = []
         self.open: list[bool] = []
 
-    def add(self, name: str, above: str, at: Point, radius: float = np.nan, *, inside: bool = False, jitter: float = 3.0) -> None:
+    def add(
+        self, name: str, above: str, at: Point, radius: float = np.nan, *, inside: bool = False, jitter: float = 3.0
+    ) -> None:
         """Add a node; ``inside`` moves it into the liver if it is not there, and lets branches grow from its segment."""
         point = self.body.scale * (np.array(at) + self.rng.normal(0.0, jitter * self.wild, 3))
         if inside:

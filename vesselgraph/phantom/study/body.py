@@ -126,7 +126,12 @@ class Body:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sample_liver(
-    values: FloatArray, origin: FloatArray, step: float, warp: tuple[Field, Field, Field], lobes: FloatArray, hollows: FloatArray
+    values: FloatArray,
+    origin: FloatArray,
+    step: float,
+    warp: tuple[Field, Field, Field],
+    lobes: FloatArray,
+    hollows: FloatArray,
 ) -> None:
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
@@ -193,7 +198,14 @@ def make_body(config: StudyConfig, rng: np.random.Generator) -> Body:
     _cut_lesions(cut, field_box[0], _FIELD_STEP, lesions.shapes)
     wall = _wall(config, scale, rng)
     return Body(
-        scale, Field(cut, field_box[0], _FIELD_STEP), liver, warp, wall, _organs(scale, wild, rng), lesions, _ribs(wall, scale, rng)
+        scale,
+        Field(cut, field_box[0], _FIELD_STEP),
+        liver,
+        warp,
+        wall,
+        _organs(scale, wild, rng),
+        lesions,
+        _ribs(wall, scale, rng),
     )
 
 
@@ -299,7 +311,11 @@ def _lesions(config: StudyConfig, liver: Field, scale: float, rng: np.random.Gen
         if not clear.any():
             continue
         centre = points[int(clear.argmax())]
-        radius = np.exp(rng.uniform(np.log(3.0), np.log(config.lesion_radius))) if config.lesion_radius > 3.0 else config.lesion_radius
+        radius = (
+            np.exp(rng.uniform(np.log(3.0), np.log(config.lesion_radius)))
+            if config.lesion_radius > 3.0
+            else config.lesion_radius
+        )
         axes = radius * rng.uniform(0.75, 1.3, 3)
         if n >= config.n_lesions:
             parts = [(1.0, Tissue.CYST)]

@@ -83,7 +83,9 @@ class StudyCache:
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             if not self._entry(config).exists():
-                raise OutputError(f"to write into the cache {self.folder}", str(error), "free space or choose a folder") from error
+                raise OutputError(
+                    f"to write into the cache {self.folder}", str(error), "free space or choose a folder"
+                ) from error
         self._shrink(keep=self._entry(config))
 
     def _entry(self, config: StudyConfig) -> Path:

@@ -1,8 +1,8 @@
 """Fast growth of a vessel tree in an organ given as a sampled signed distance.
 
 Constrained constructive optimisation (Schreiner and Buxbaum 1993, IEEE TBME 40(5); Karch et al. 1999, Comput. Biol. Med. 29(1))
-on straight segments: each new tip is joined to one of the nearest segments, where the blood volume of the tree grows least among
-the places that keep to angle, clearance and wall. Everything is arrays and compiled, so that a liver of a few thousand tips takes
+on straight segments: each new tip is joined to one of the nearest segments, where the blood volume of the tree grows least
+among the places that keep to angle, clearance and wall. Everything is arrays and compiled: a liver of two thousand tips takes
 about a second.
 """
 
@@ -14,7 +14,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from vesselgraph.phantom.growth import segment_gap
 from vesselgraph.space import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -68,12 +67,15 @@ class Growing(NamedTuple):
         Upper node (-1 for the root) and number of tips at or below each node.
     open : (capacity,) bool
         Whether new branches may join the segment.
+    radius : (capacity,) mm
+        What the segment will have when the tree is full grown; kept up to date by :func:`grow`.
     """
 
     position: FloatArray
     parent: IntArray
     tips: IntArray
     open: NDArray[np.bool_]
+    radius: FloatArray
 
 
 class GrowthRules(NamedTuple):
@@ -98,86 +100,127 @@ class GrowthRules(NamedTuple):
     min_step: float
 
 
+class Segments(NamedTuple):
+    """Start and end (n, 3) and radius (n,) of straight vessels, mm."""
+
+    start: FloatArray
+    end: FloatArray
+    radius: FloatArray
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _radius(tips: float, share: float, rules: GrowthRules) -> float:
     """Return the radius a segment with so many tips now will have when the tree is full grown."""
     final = tips / share
     if tips == 1:
         final = min(final, 3.0)
-    return rules.tip_radius * final ** (1.0 / rules.exponent)
+    return rules.tip_radius * max(final, 1.0) ** (1.0 / rules.exponent)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _gap_to_point(p: FloatArray, a: FloatArray, b: FloatArray) -> float:
-    """Return the distance of a point to a segment."""
-    dot, length2 = 0.0, 0.0
-    for k in range(3):
-        dot += (p[k] - a[k]) * (b[k] - a[k])
-        length2 += (b[k] - a[k]) ** 2
-    t = min(max(dot / max(length2, 1e-12), 0.0), 1.0)
-    total = 0.0
-    for k in range(3):
-        total += (p[k] - a[k] - t * (b[k] - a[k])) ** 2
-    return np.sqrt(total)
+def _point_gap(p: FloatArray, starts: FloatArray, m: int, ends: FloatArray, n: int) -> float:
+    """Return the squared distance of a point to the segment from row m of ``starts`` to row n of ``ends``.
+
+    Rows are named by number: views of rows cost more than the distance.
+    """
+    u, v, w = ends[n, 0] - starts[m, 0], ends[n, 1] - starts[m, 1], ends[n, 2] - starts[m, 2]
+    x, y, z = p[0] - starts[m, 0], p[1] - starts[m, 1], p[2] - starts[m, 2]
+    t = min(max((x * u + y * v + z * w) / max(u * u + v * v + w * w, 1e-12), 0.0), 1.0)
+    return (x - t * u) ** 2 + (y - t * v) ** 2 + (z - t * w) ** 2
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _far_apart(p: FloatArray, q: FloatArray, a: FloatArray, b: FloatArray, reach: float) -> bool:
-    """Return whether the boxes of two segments, one grown by ``reach``, do not meet."""
+def _segments_meet(p: FloatArray, q: FloatArray, a: FloatArray, b: FloatArray, reach: float) -> bool:
+    """Return whether two segments come nearer than ``reach`` (closest points by clamping, Ericson 2005, section 5.1.9)."""
     for k in range(3):
         if max(p[k], q[k]) + reach < min(a[k], b[k]) or min(p[k], q[k]) - reach > max(a[k], b[k]):
-            return True
-    return False
+            return False
+    u0, u1, u2 = q[0] - p[0], q[1] - p[1], q[2] - p[2]
+    v0, v1, v2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    r0, r1, r2 = p[0] - a[0], p[1] - a[1], p[2] - a[2]
+    uu, vv = u0 * u0 + u1 * u1 + u2 * u2, v0 * v0 + v1 * v1 + v2 * v2
+    uv, ur = u0 * v0 + u1 * v1 + u2 * v2, u0 * r0 + u1 * r1 + u2 * r2
+    vr = v0 * r0 + v1 * r1 + v2 * r2
+    det = uu * vv - uv * uv
+    s = min(max((uv * vr - ur * vv) / det, 0.0), 1.0) if det > 1e-9 else 0.0
+    t = (uv * s + vr) / max(vv, 1e-12)
+    if t < 0.0:
+        t, s = 0.0, min(max(-ur / max(uu, 1e-12), 0.0), 1.0)
+    elif t > 1.0:
+        t, s = 1.0, min(max((uv - ur) / max(uu, 1e-12), 0.0), 1.0)
+    x, y, z = r0 + s * u0 - t * v0, r1 + s * u1 - t * v1, r2 + s * u2 - t * v2
+    return x * x + y * y + z * z < reach * reach
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _collides(
-    p: FloatArray, q: FloatArray, radius: float, start: FloatArray, end: FloatArray, radii: FloatArray, clearance: float
-) -> bool:
-    """Return whether a segment comes nearer than ``clearance`` (surface to surface) to one of others."""
-    for s in range(len(radii)):
-        reach = radius + radii[s] + clearance
-        if not _far_apart(p, q, start[s], end[s], reach) and segment_gap(p, q, start[s], end[s]) < reach:
+def _within(low: FloatArray, high: FloatArray, start: FloatArray, end: FloatArray, radius: FloatArray) -> IntArray:
+    """Return the segments whose boxes, grown by their radius, meet a box."""
+    found = np.empty(len(radius), np.int64)
+    count = 0
+    for s in range(len(radius)):
+        meets = True
+        for k in range(3):
+            if min(start[s, k], end[s, k]) - radius[s] > high[k] or max(start[s, k], end[s, k]) + radius[s] < low[k]:
+                meets = False
+                break
+        if meets:
+            found[count] = s
+            count += 1
+    return found[:count]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _own_within(low: FloatArray, high: FloatArray, tree: Growing, count: int) -> IntArray:
+    """Return the nodes whose segments' boxes, grown by their radius, meet a box."""
+    found = np.empty(count, np.int64)
+    n = 0
+    for j in range(1, count):
+        above = tree.parent[j]
+        meets = True
+        for k in range(3):
+            u, v = tree.position[above, k], tree.position[j, k]
+            if min(u, v) - tree.radius[j] > high[k] or max(u, v) + tree.radius[j] < low[k]:
+                meets = False
+                break
+        if meets:
+            found[n] = j
+            n += 1
+    return found[:n]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _collides(p: FloatArray, q: FloatArray, radius: float, others: Segments, near: IntArray, clearance: float) -> bool:
+    """Return whether a segment comes nearer than ``clearance`` (surface to surface) to one of the others ``near``."""
+    for s in near:
+        if _segments_meet(p, q, others.start[s], others.end[s], radius + others.radius[s] + clearance):
             return True
     return False
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _collides_own(
-    p: FloatArray, q: FloatArray, radius: float, tree: Growing, count: int, segment: int, share: float, rules: GrowthRules
+    p: FloatArray, q: FloatArray, radius: float, tree: Growing, near: IntArray, segment: int, clearance: float
 ) -> bool:
     """Return whether a new piece at ``segment`` comes too near to its own tree, its close relatives left out."""
     above = tree.parent[segment]
     further = tree.parent[above]
-    for j in range(1, count):
+    for j in near:
         pj = tree.parent[j]
         if j in (segment, above) or pj in (segment, above, further) or tree.parent[pj] == segment:
             continue
-        reach = radius + _radius(tree.tips[j], share, rules) + rules.clearance
-        a, b = tree.position[pj], tree.position[j]
-        if not _far_apart(p, q, a, b, reach) and segment_gap(p, q, a, b) < reach:
+        if _segments_meet(p, q, tree.position[pj], tree.position[j], radius + tree.radius[j] + clearance):
             return True
     return False
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _stays_inside(p: FloatArray, q: FloatArray, depth: float, organ: Field) -> bool:
-    for n in range(5):
-        t = (n + 1) / 5.0
+    for n in range(1, 6):
+        t = n / 5.0
         x, y, z = p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1]), p[2] + t * (q[2] - p[2])
         if field_at(organ, x, y, z) > -depth:
             return False
     return True
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _dot(u: FloatArray, v: FloatArray) -> float:
-    return u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _length(u: FloatArray) -> float:
-    return np.sqrt(_dot(u, u))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -188,7 +231,7 @@ def _nearest(tree: Growing, count: int, tip: FloatArray) -> IntArray:
     for i in range(1, count):
         if not tree.open[i]:
             continue
-        gap = _gap_to_point(tip, tree.position[tree.parent[i]], tree.position[i])
+        gap = _point_gap(tip, tree.position, tree.parent[i], tree.position, i)
         if gap >= gaps[-1]:
             continue
         place = _NEAREST - 1
@@ -200,33 +243,40 @@ def _nearest(tree: Growing, count: int, tip: FloatArray) -> IntArray:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _join_cost(tree: Growing, segment: int, x: FloatArray, tip: FloatArray, upstream: float, share: float, rules: GrowthRules) -> float:
-    """Return the added volume (over pi) of joining ``tip`` at ``x``; infinite if lengths or angles forbid it."""
-    a, b = tree.position[tree.parent[segment]], tree.position[segment]
-    before, old, new = x - a, b - x, tip - x
-    l0, l1, l2 = _length(before), _length(old), _length(new)
-    count = float(tree.tips[segment])
-    thick = _radius(count, share, rules)
+def _join_cost(
+    a: FloatArray, b: FloatArray, x: FloatArray, tip: FloatArray, thick: float, later: float, now: float, rules: GrowthRules
+) -> float:
+    """Return the added volume (over pi) of joining ``tip`` at ``x`` on the way from a to b; infinite where that is refused.
+
+    ``later`` and ``now`` are the powers of the number of tips that the squared radius goes with.
+    """
+    u0, u1, u2 = x[0] - a[0], x[1] - a[1], x[2] - a[2]
+    v0, v1, v2 = b[0] - x[0], b[1] - x[1], b[2] - x[2]
+    w0, w1, w2 = tip[0] - x[0], tip[1] - x[1], tip[2] - x[2]
+    l0 = np.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
+    l1 = np.sqrt(v0 * v0 + v1 * v1 + v2 * v2)
+    l2 = np.sqrt(w0 * w0 + w1 * w1 + w2 * w2)
     if min(l0, l1) < max(rules.min_step, 0.9 * thick) or l2 < max(rules.min_step, 1.6 * thick):
         return np.inf
-    turn = _dot(before, old) / (l0 * l1)
-    if _dot(old, new) > 0.75 * l1 * l2 or _dot(before, new) < -0.3 * l0 * l2 or turn < 0.35:
+    turn = u0 * v0 + u1 * v1 + u2 * v2
+    along, apart = u0 * w0 + u1 * w1 + u2 * w2, v0 * w0 + v1 * w1 + v2 * w2
+    if apart > 0.75 * l1 * l2 or along < -0.3 * l0 * l2 or turn < 0.35 * l0 * l1:
         return np.inf
-    power = 2.0 / rules.exponent
-    now, later = count**power, (count + 1.0) ** power
-    added = l0 * later + l1 * now + l2 - _length(b - a) * now
-    return rules.tip_radius**2 * added + upstream
+    chord = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
+    return rules.tip_radius**2 * (l0 * later + l1 * now + l2 - chord * now)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _upstream_cost(tree: Growing, segment: int, rules: GrowthRules) -> float:
-    power = 2.0 / rules.exponent
+def _upstream_cost(tree: Growing, segment: int, powers: FloatArray, rules: GrowthRules) -> float:
     cost, node = 0.0, tree.parent[segment]
     while tree.parent[node] >= 0:
-        count = float(tree.tips[node])
-        extra = (count + 1.0) ** power - count**power
-        cost += extra * _length(tree.position[node] - tree.position[tree.parent[node]])
-        node = tree.parent[node]
+        above = tree.parent[node]
+        extra = powers[tree.tips[node] + 1] - powers[tree.tips[node]]
+        squared = 0.0
+        for k in range(3):
+            squared += (tree.position[node, k] - tree.position[above, k]) ** 2
+        cost += extra * np.sqrt(squared)
+        node = above
     return rules.tip_radius**2 * cost
 
 
@@ -238,7 +288,8 @@ def _try_join(
     share: float,
     organ: Field,
     rules: GrowthRules,
-    others: tuple[FloatArray, FloatArray, FloatArray],
+    others: Segments,
+    powers: FloatArray,
 ) -> bool:
     """Join ``tip`` at the cheapest allowed place; return whether there was one. The tree takes nodes count and count + 1."""
     near = _nearest(tree, count, tip)
@@ -248,64 +299,98 @@ def _try_join(
         segment = near[m]
         if segment < 0:
             break
-        upstream = _upstream_cost(tree, segment, rules)
+        upstream = _upstream_cost(tree, segment, powers, rules)
         a, b = tree.position[tree.parent[segment]], tree.position[segment]
+        now, later = powers[tree.tips[segment]], powers[tree.tips[segment] + 1]
         for n in range(_OPTIONS):
             s, u = _ALONG[n % 5], _TOWARD[n // 5]
+            x = points[m * _OPTIONS + n]
             for k in range(3):
-                points[m * _OPTIONS + n, k] = (1.0 - u) * ((1.0 - s) * a[k] + s * b[k]) + u * tip[k]
-            costs[m * _OPTIONS + n] = _join_cost(tree, segment, points[m * _OPTIONS + n], tip, upstream, share, rules)
+                x[k] = (1.0 - u) * ((1.0 - s) * a[k] + s * b[k]) + u * tip[k]
+            costs[m * _OPTIONS + n] = _join_cost(a, b, x, tip, tree.radius[segment], later, now, rules) + upstream
     new_radius = _radius(1.0, share, rules)
+    own, other = _surroundings(tree, count, tip, near, others, rules.clearance + new_radius)
     for _ in range(_TRIED):
         best = int(np.argmin(costs))
         if not np.isfinite(costs[best]):
             return False
         costs[best] = np.inf
         segment, x = near[best // _OPTIONS], points[best]
-        if _fits(tree, count, segment, x, tip, new_radius, share, organ, rules, others):
-            _insert(tree, count, segment, x, tip)
+        if _fits(tree, segment, x, tip, new_radius, organ, rules, others, own, other):
+            _insert(tree, count, segment, x, tip, share, rules)
             return True
     return False
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _surroundings(
+    tree: Growing, count: int, tip: FloatArray, near: IntArray, others: Segments, margin: float
+) -> tuple[IntArray, IntArray]:
+    """Return the segments of the tree and of others that a join of ``tip`` to one of ``near`` could touch."""
+    low, high = tip.copy(), tip.copy()
+    margin += 1.0
+    for segment in near:
+        if segment < 0:
+            break
+        margin = max(margin, tree.radius[segment] + 1.0)
+        for node in (segment, tree.parent[segment]):
+            for k in range(3):
+                low[k], high[k] = min(low[k], tree.position[node, k]), max(high[k], tree.position[node, k])
+    low -= margin
+    high += margin
+    return _own_within(low, high, tree, count), _within(low, high, others.start, others.end, others.radius)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _fits(
     tree: Growing,
-    count: int,
     segment: int,
     x: FloatArray,
     tip: FloatArray,
     new_radius: float,
-    share: float,
     organ: Field,
     rules: GrowthRules,
-    others: tuple[FloatArray, FloatArray, FloatArray],
+    others: Segments,
+    own: IntArray,
+    other: IntArray,
 ) -> bool:
     """Return whether the three pieces of a join stay in the organ and clear of the vessels around."""
     if not _stays_inside(x, tip, rules.wall + new_radius, organ):
         return False
     a, b = tree.position[tree.parent[segment]], tree.position[segment]
-    thick = _radius(float(tree.tips[segment]), share, rules)
-    start, end, radii = others
+    thick = tree.radius[segment]
     for p, q, r in ((x, tip, new_radius), (a, x, thick), (x, b, thick)):
-        if _collides(p, q, r, start, end, radii, rules.clearance):
+        if _collides(p, q, r, others, other, rules.clearance):
             return False
-        if _collides_own(p, q, r, tree, count, segment, share, rules):
+        if _collides_own(p, q, r, tree, own, segment, rules.clearance):
             return False
     return True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _insert(tree: Growing, count: int, segment: int, x: FloatArray, tip: FloatArray) -> None:
+def _insert(tree: Growing, count: int, segment: int, x: FloatArray, tip: FloatArray, share: float, rules: GrowthRules) -> None:
     tree.position[count], tree.position[count + 1] = x, tip
     tree.parent[count], tree.parent[count + 1] = tree.parent[segment], count
     tree.tips[count], tree.tips[count + 1] = tree.tips[segment] + 1, 1
     tree.open[count] = tree.open[count + 1] = True
+    tree.radius[count + 1] = _radius(1.0, share, rules)
+    tree.radius[count] = _radius(float(tree.tips[count]), share, rules)
     tree.parent[segment] = count
     above = tree.parent[count]
     while above >= 0:
         tree.tips[above] += 1
+        tree.radius[above] = _radius(float(tree.tips[above]), share, rules)
         above = tree.parent[above]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _is_free(point: FloatArray, others: Segments, rules: GrowthRules) -> bool:
+    """Return whether a tip at this point is clear of the other tree."""
+    for s in range(len(others.radius)):
+        reach = rules.tip_radius + others.radius[s] + rules.clearance
+        if _point_gap(point, others.start, s, others.end, s) < reach * reach:
+            return False
+    return True
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -317,7 +402,7 @@ def grow(
     final: int,
     organ: Field,
     rules: GrowthRules,
-    others: tuple[FloatArray, FloatArray, FloatArray],
+    others: Segments,
 ) -> int:
     """Join tips until the tree has ``wanted`` of them or the candidates are used up; return its number of nodes.
 
@@ -327,10 +412,13 @@ def grow(
         Each try takes the one of c points that is farthest from the tree (best-candidate sampling fills the organ evenly).
     final : int
         Tips of the full-grown tree, to foresee radii.
-    others : (m, 3), (m, 3), (m,) mm
-        Start, end and radius of segments to keep clear of.
+    others : Segments
+        What to keep clear of.
     """
-    start, end, radii = others
+    powers = np.arange(final + 3.0) ** (2.0 / rules.exponent)
+    share = max(tree.tips[0] / final, 1e-3)
+    for i in range(count):
+        tree.radius[i] = _radius(float(tree.tips[i]), share, rules)
     for t in range(len(candidates)):
         if tree.tips[0] >= wanted or count + 2 > len(tree.parent):
             break
@@ -340,21 +428,17 @@ def grow(
             point = candidates[t, c]
             gap = np.inf
             for i in range(1, count):
-                gap = min(gap, _gap_to_point(point, tree.position[tree.parent[i]], tree.position[i]))
+                gap = min(gap, _point_gap(point, tree.position, tree.parent[i], tree.position, i))
                 if gap <= best:
                     break
-            if gap > best and not _collides(point, point, rules.tip_radius, start, end, radii, rules.clearance):
+            if gap > best and _is_free(point, others, rules):
                 best, chosen = gap, c
-        if chosen >= 0 and _try_join(tree, count, candidates[t, chosen].copy(), share, organ, rules, others):
+        if chosen >= 0 and _try_join(tree, count, candidates[t, chosen].copy(), share, organ, rules, others, powers):
             count += 2
     return count
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def segments_of(tree: Growing, count: int, share: float, rules: GrowthRules) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return start and end (n, 3) and the foreseen radius (n,) of all segments, mm."""
-    start, end, radii = np.empty((count - 1, 3)), np.empty((count - 1, 3)), np.empty(count - 1)
-    for i in range(1, count):
-        start[i - 1], end[i - 1] = tree.position[tree.parent[i]], tree.position[i]
-        radii[i - 1] = _radius(float(tree.tips[i]), share, rules)
-    return start, end, radii
+def segments_of(tree: Growing, count: int) -> Segments:
+    """Return the segments of a tree with the radii foreseen for them."""
+    parent = tree.parent[1:count]
+    return Segments(tree.position[parent], tree.position[1:count].copy(), tree.radius[1:count].copy())

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from vesselgraph.config import PhaseLook, StudyConfig
 from vesselgraph.errors import ConfigError
 from vesselgraph.graph import Step, VesselGraph
-from vesselgraph.phantom.raster import coverage_bits, fraction_of, mask_of
 from vesselgraph.phantom.study import scanner
 from vesselgraph.phantom.study.body import Body, make_body
 from vesselgraph.phantom.study.phases import compose, tissue_values
 from vesselgraph.phantom.study.tissue import TissueMap, paint_tissue
-from vesselgraph.phantom.study.trees import DrawnTree, Vessels, branches, make_vessels
-from vesselgraph.phantom.study.truth import TREE_NAMES, truth_graph
+from vesselgraph.phantom.study.trees import Vessels, make_vessels
+from vesselgraph.phantom.study.truth import truth_graph
+from vesselgraph.phantom.study.vessels import vessel_mask, vessel_share
 from vesselgraph.phantom.study.visibility import with_visibility
 from vesselgraph.progress import Progress, silent
 from vesselgraph.space import Space
@@ -29,8 +29,6 @@ Image = NDArray[np.float32]
 _BODY, _VESSELS, _TEXTURE, _TISSUE, _MOTION, _NOISE = range(6)
 # Vessels are sampled at least this finely across planes before the slice profile, mm.
 _FINEST = 1.0
-# Narrow vessels hold a little less contrast: this share at radius 0, all of it from this radius (mm) on.
-_NARROW, _WIDE = 0.85, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +104,7 @@ def make_study(config: StudyConfig | None = None, *, progress: Progress = silent
         PhaseSet(phases),
         graph.with_step(Step("study", config.digest())),
         Volume(scene.organ(), space, "liver"),
-        {name: Volume(mask, space, name) for name, mask in scene.masks(graph).items()},
+        {name: Volume(mask, space, name) for name, mask in scene.masks().items()},
     )
 
 
@@ -144,21 +142,10 @@ class _Scene:
         self.fine = Space(fine, space.origin - np.array([0.0, 0.0, self.pad * step]), space.direction)
         self.tissue: TissueMap = paint_tissue(body, self.fine, self.shape)
         self.vessels = {"portal": vessels.portal, "hepatic": vessels.hepatic, "artery": vessels.artery, "duct": vessels.ducts}
-        self.share: dict[str, Image] = {}
-        for name, tree in self.vessels.items():
-            self.share[name] = self._coverage(tree)
+        self.share = {name: vessel_share(tree, self.fine, self.shape) for name, tree in self.vessels.items()}
         rng = _stream(config, _TEXTURE)
         self.texture = scanner.tissue_texture(self.shape, fine, config.texture, config.texture_length, rng)
         self.texture += scanner.tissue_texture(self.shape, fine, config.patchiness, 14.0, rng)
-
-    def _coverage(self, tree: DrawnTree) -> Image:
-        """Return the covered share of each voxel, less in narrow vessels."""
-        caliber = np.zeros(self.shape, np.float32)
-        graph = VesselGraph.from_paths(*branches(tree), space=self.fine)
-        share = fraction_of(coverage_bits(graph, self.fine, self.shape, caliber))
-        np.clip(caliber / np.float32(_WIDE), 0.0, 1.0, out=caliber)
-        share *= _NARROW + (1.0 - _NARROW) * caliber
-        return share
 
     def scan(self, name: str, look: PhaseLook) -> Image:
         """Return one phase without noise."""
@@ -197,12 +184,7 @@ class _Scene:
         last = self.pad + (self.config.shape[0] - 1) * self.n_sub + 1
         return np.asarray(self.tissue.liver[self.pad : last : self.n_sub] < 0.0)
 
-    def masks(self, graph: VesselGraph) -> dict[str, NDArray[np.bool_]]:
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
         """Return the vessel mask of each tree on the grid of the study."""
-        masks = {}
-        for value, name in TREE_NAMES.items():
-            chosen = np.flatnonzero(graph.edge_data["tree"] == value)
-            paths = [graph.path(int(e)) for e in chosen]
-            part = VesselGraph.from_paths(paths, [graph.radius_along(int(e)) for e in chosen], space=self.space)
-            masks[name] = mask_of(coverage_bits(part, self.space, self.config.shape), part, self.space)
-        return masks
+        trees = {name: tree for name, tree in self.vessels.items() if name != "duct"}
+        return {name: vessel_mask(tree, self.space, self.config.shape) for name, tree in trees.items()}

@@ -87,8 +87,15 @@ def _looks(ranges: StudyRanges, noise: float, draw: object) -> dict[str, PhaseLo
     return {
         "native": look(0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
         "arterial": look(
-            (0.05 + 0.3 * early) * uptake, 1.0 * early * vein, 0.15 * early * vein, draw((160.0, 360.0)), draw((40.0, 110.0)), 150.0
+            (0.05 + 0.3 * early) * uptake,
+            1.0 * early * vein,
+            0.15 * early * vein,
+            draw((160.0, 360.0)),
+            draw((40.0, 110.0)),
+            150.0,
         ),
-        "portal": look(uptake, vein, vein * draw(ranges.hepatic_share), vein * draw((0.85, 1.5)), uptake + 8.0, draw((110.0, 190.0))),
+        "portal": look(
+            uptake, vein, vein * draw(ranges.hepatic_share), vein * draw((0.85, 1.5)), uptake + 8.0, draw((110.0, 190.0))
+        ),
         "delayed": look(0.7 * uptake, late * vein, late * vein * 0.98, late * vein * 0.95, 0.8 * uptake, 110.0),
     }

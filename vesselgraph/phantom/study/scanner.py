@@ -114,13 +114,13 @@ def streaks(shape: tuple[int, int, int], config: StudyConfig, rng: np.random.Gen
     return np.asarray(result * np.float32(config.streaks / max(float(result.std()), 1e-6)), dtype=np.float32)
 
 
-def tissue_texture(shape: tuple[int, int, int], spacing: FloatArray, std: float, length: float, rng: np.random.Generator) -> Image:
+def tissue_texture(
+    shape: tuple[int, int, int], spacing: FloatArray, std: float, length: float, rng: np.random.Generator
+) -> Image:
     """Return a smooth random variation of tissue with this correlation length, mm."""
     coarse = np.maximum(spacing, 0.8 * length)
     small = tuple(int(np.ceil(n * s / c)) + 3 for n, s, c in zip(shape, spacing, coarse, strict=True))
-    values = ndimage.gaussian_filter(
-        rng.standard_normal(small, dtype=np.float32), length / coarse, mode="wrap", truncate=3.0
-    )
+    values = ndimage.gaussian_filter(rng.standard_normal(small, dtype=np.float32), length / coarse, mode="wrap", truncate=3.0)
     values *= np.float32(std / max(float(values.std()), 1e-9))
     field = Field(values, np.zeros(3), 1.0)
     return np.asarray(_stretch(field, shape, spacing / coarse))

@@ -165,9 +165,7 @@ def _paint_tubes(tissue: TissueMap, space_start: FloatArray, space_end: FloatArr
                     p0, p1, p2 = i * spacing[0] - a[0], j * spacing[1] - a[1], k * spacing[2] - a[2]
                     t = (p0 * (b[0] - a[0]) + p1 * (b[1] - a[1]) + p2 * (b[2] - a[2])) / length2
                     t = min(max(t, 0.0), 1.0)
-                    gap = np.sqrt(
-                        (p0 - t * (b[0] - a[0])) ** 2 + (p1 - t * (b[1] - a[1])) ** 2 + (p2 - t * (b[2] - a[2])) ** 2
-                    )
+                    gap = np.sqrt((p0 - t * (b[0] - a[0])) ** 2 + (p1 - t * (b[1] - a[1])) ** 2 + (p2 - t * (b[2] - a[2])) ** 2)
                     part = _cover(gap - r, voxel)
                     if part > 0.0 and tissue.liver[i, j, k] > 0.0:
                         first, second, share = _add(

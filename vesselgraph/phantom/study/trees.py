@@ -75,15 +75,12 @@ def make_vessels(config: StudyConfig, body: Body, rng: np.random.Generator) -> V
     for turn in range(1, _ROUNDS + 1):
         for t in (0, 1):
             other = 1 - t
-            share = max(trees[other].tips[0] / wanted[other], 1e-3)
-            obstacles = segments_of(trees[other], counts[other], share, rules[other])
+            obstacles = segments_of(trees[other], counts[other])
             goal = round(wanted[t] * (turn / _ROUNDS) ** 2)
             tries = max(0, _TRIES * (goal - int(trees[t].tips[0])))
             candidates = _inside(body, tries * _CANDIDATES, config, rng).reshape(-1, _CANDIDATES, 3)
             counts[t] = grow(trees[t], counts[t], candidates, goal, wanted[t], body.organ, rules[t], obstacles)
-    portal, hepatic = (
-        _draw(trees[t], counts[t], bones[t].radius, config, rng) for t in (0, 1)
-    )
+    portal, hepatic = (_draw(trees[t], counts[t], bones[t].radius, config, rng) for t in (0, 1))
     first = bones[0].hilum
     artery = companion(portal, trees[0].tips, first, config.artery_ratio, config.smallest_artery, 0.0, rng)
     ducts = companion(portal, trees[0].tips, first, config.duct_ratio, 0.25, 2.4, rng)
@@ -109,7 +106,11 @@ def _start(bone: Backbone, n_tips: int) -> Growing:
     size = len(bone.parent)
     capacity = size + 2 * n_tips + 2
     tree = Growing(
-        np.zeros((capacity, 3)), np.full(capacity, -1, np.int64), np.zeros(capacity, np.int64), np.zeros(capacity, np.bool_)
+        np.zeros((capacity, 3)),
+        np.full(capacity, -1, np.int64),
+        np.zeros(capacity, np.int64),
+        np.zeros(capacity, np.bool_),
+        np.ones(capacity),
     )
     tree.position[:size], tree.parent[:size], tree.open[:size] = bone.position, bone.parent, bone.open
     has_child = np.zeros(size, bool)
@@ -262,7 +263,14 @@ def _perpendicular(v: FloatArray, t: FloatArray) -> FloatArray:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _run_along(
-    tree: DrawnTree, kept: IntArray, label: IntArray, ratio: float, smallest: float, room: float, side: FloatArray, turn: FloatArray
+    tree: DrawnTree,
+    kept: IntArray,
+    label: IntArray,
+    ratio: float,
+    smallest: float,
+    room: float,
+    side: FloatArray,
+    turn: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return node positions, path points and radii of a thin vessel along the segments ``kept`` (parents first)."""
     count = len(kept)
@@ -368,5 +376,3 @@ def branches(tree: DrawnTree) -> tuple[list[FloatArray], list[FloatArray]]:
         paths.append(np.concatenate([tree.path[cut] for cut in cuts]))
         radii.append(np.concatenate([tree.radius[cut] for cut in cuts]))
     return paths, radii
-
-

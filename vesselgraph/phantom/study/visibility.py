@@ -39,7 +39,9 @@ def with_visibility(graph: VesselGraph, clean: Mapping[str, Image], config: Stud
         columns[f"visibility_{name}"] = _by_branch(contrast / noise, graph)
     columns["visibility"] = np.max([np.abs(column) for column in columns.values()], axis=0)
     inside = distances(liver, graph.path_position) < 0.0
-    columns["in_organ_fraction"] = np.add.reduceat(inside.astype(np.float64), graph.path_offset[:-1]) / np.diff(graph.path_offset)
+    columns["in_organ_fraction"] = np.add.reduceat(inside.astype(np.float64), graph.path_offset[:-1]) / np.diff(
+        graph.path_offset
+    )
     return graph.with_columns(edge=columns)
 
 
