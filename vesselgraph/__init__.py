@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vesselgraph.io import write_mesh as write_mesh
     from vesselgraph.mesh import Mesh as Mesh
     from vesselgraph.metrics import compare_graphs as compare_graphs
+    from vesselgraph.metrics import evaluate_graphs as evaluate_graphs
     from vesselgraph.metrics import skeleton_graph as skeleton_graph
     from vesselgraph.phantom import make_phantom as make_phantom
     from vesselgraph.pipeline import Reconstruction as Reconstruction
@@ -65,6 +66,7 @@ _HOME = {
     "check_surface": "vesselgraph.surface",
     "compare_graphs": "vesselgraph.metrics",
     "estimate_region": "vesselgraph.region",
+    "evaluate_graphs": "vesselgraph.metrics",
     "judge": "vesselgraph.pruning",
     "list_series": "vesselgraph.io",
     "make_phantom": "vesselgraph.phantom",

@@ -11,7 +11,9 @@ from vesselgraph.errors import RangeError
 from vesselgraph.graph import IntArray, VesselGraph
 from vesselgraph.metrics.matching import plain_value
 from vesselgraph.metrics.rooting import root_nodes, roots_near
+from vesselgraph.metrics.sampling import clip_graph
 from vesselgraph.topology import Forest, grow_forest
+from vesselgraph.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class Diadem:
 
 
 def diadem_score(
-    predicted: VesselGraph, truth: VesselGraph, *, tolerance: float = 3.0, path_error_fraction: float = 0.2
+    predicted: VesselGraph,
+    truth: VesselGraph,
+    *,
+    tolerance: float = 3.0,
+    path_error_fraction: float = 0.2,
+    region: Volume | None = None,
 ) -> Diadem:
     """Return a DIADEM-style score: are forks and tips in place, and do they hang on the right ancestor.
 
@@ -70,6 +77,8 @@ def diadem_score(
         Largest distance of partners, and the smallest error of a way that is forgiven.
     path_error_fraction : float
         Largest relative error of a way, >= 0.
+    region : Volume, optional
+        Bool mask; branches of both graphs are cut where they leave it, and each true piece left is rooted at its widest tip.
 
     Raises
     ------
@@ -94,6 +103,8 @@ def diadem_score(
         raise RangeError(
             "a tolerance > 0 mm and a fraction >= 0", f"{tolerance}, {path_error_fraction}", "pass values like 3 and 0.2"
         )
+    if region is not None:
+        predicted, truth = clip_graph(predicted, region), clip_graph(truth, region)
     roots = root_nodes(truth)
     theirs = _Trees.of(truth, roots)
     ours = _Trees.of(predicted, roots_near(predicted, truth.node_position[roots]))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vesselgraph.metrics.apls import Apls
 from vesselgraph.metrics.identity import IdentityScore
 from vesselgraph.metrics.matching import Score, plain_value
+from vesselgraph.metrics.path_similarity import Apls
 from vesselgraph.space import FloatArray
 
 BRANCH_COVERAGE = 0.8

@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from vesselgraph.errors import RangeError
 from vesselgraph.graph import IntArray, VesselGraph
-from vesselgraph.metrics.apls import apls
 from vesselgraph.metrics.graph_scores import BRANCH_COVERAGE, RADIUS_FACTORS, RADIUS_FLOOR, GraphScores, RadiusError
 from vesselgraph.metrics.identity import IdentityScore, score_identity, tree_labels
 from vesselgraph.metrics.matching import (
@@ -26,6 +25,7 @@ from vesselgraph.metrics.matching import (
     score_nearest,
     score_one_to_one,
 )
+from vesselgraph.metrics.path_similarity import apls
 from vesselgraph.metrics.sampling import Samples, is_inside, sample_graph
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Volume
