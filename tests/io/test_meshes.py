@@ -72,10 +72,19 @@ def ball() -> Mesh:
     )
 
 
-@pytest.mark.parametrize("suffix", [".vtp", ".vtk"])
 @given(mesh=meshes())
 @few
-def test_vtk_formats_keep_everything(suffix: str, mesh: Mesh) -> None:
+def test_vtp_keeps_everything(mesh: Mesh) -> None:
+    assert_kept(mesh, ".vtp")
+
+
+@given(mesh=meshes())
+@settings(few, max_examples=6)
+def test_legacy_vtk_keeps_everything(mesh: Mesh) -> None:
+    assert_kept(mesh, ".vtk")
+
+
+def assert_kept(mesh: Mesh, suffix: str) -> None:
     back = there_and_back(mesh, suffix)
     np.testing.assert_array_equal(back.points, mesh.points)
     np.testing.assert_array_equal(back.faces, mesh.faces)
@@ -87,6 +96,21 @@ def test_vtk_formats_keep_everything(suffix: str, mesh: Mesh) -> None:
 def test_odd_column_names_survive(suffix: str, name: str) -> None:
     mesh = Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], {name: np.arange(3)})
     assert_same_columns(mesh, there_and_back(mesh, suffix))
+
+
+@pytest.mark.parametrize(
+    ("place", "digits"), [(b"POLYGONS ", b"9"), (b"OFFSETS ", b"x"), (b"CONNECTIVITY ", b"\xff"), (b"POINTS ", b"99999999999")]
+)
+def test_damaged_legacy_file_is_refused_and_cannot_end_the_program(
+    place: bytes, digits: bytes, ball: Mesh, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.vtk"
+    write_mesh(ball, path)
+    data = path.read_bytes()
+    first = data.index(place) + len(place)
+    path.write_bytes(data[:first] + digits + data[first + len(digits) :])
+    with pytest.raises(FormatError, match=r"a\.vtk"):
+        read_mesh(path)
 
 
 @given(mesh=meshes())

@@ -13,6 +13,7 @@ _HOME = {
     "atomic_folder": "vesselgraph.io.atomic",
     "atomic_path": "vesselgraph.io.atomic",
     "list_series": "vesselgraph.io.dicom",
+    "read_branch_table": "vesselgraph.io.graphs",
     "read_graph": "vesselgraph.io.graphs",
     "read_heatmap": "vesselgraph.io.images",
     "read_image": "vesselgraph.io.images",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vesselgraph.errors import FormatError, GeometryError, GraphInvariantError, InputError
+from vesselgraph.errors import FormatError, InputError
 from vesselgraph.graph import Column, VesselGraph
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.io.columns import check_columns
+from vesselgraph.io.doors import by_suffix, parsing, require_file
 from vesselgraph.io.graph_csv import read_csv, write_csv
 from vesselgraph.io.graph_graphml import read_graphml, write_graphml
 from vesselgraph.io.graph_json import read_json, write_json
@@ -76,11 +77,7 @@ def write_graph(graph: VesselGraph, path: str | Path) -> None:
     [5.0]
     """
     place = Path(path)
-    writer = _WRITERS.get(place.suffix.lower())
-    if writer is None:
-        raise FormatError(
-            f"a graph file name ending in {', '.join(_WRITERS)}", f"{place.name!r}", "choose one of these suffixes"
-        )
+    writer = by_suffix(_WRITERS, place, "graph")
     check_columns({"node": graph.node_data, "edge": graph.edge_data, "path": graph.path_data})
     with atomic_path(place) as temporary:
         writer(graph, temporary)
@@ -109,29 +106,12 @@ def read_graph(path: str | Path, *, scale: float = 1.0) -> VesselGraph:
         says what and where); a scale given for a file that states its unit.
     """
     place = Path(path)
-    reader = _READERS.get(place.suffix.lower())
-    if reader is None:
-        raise FormatError(
-            f"a graph file name ending in {', '.join(_READERS)}", f"{place.name!r}", "choose one of these suffixes"
-        )
+    reader = by_suffix(_READERS, place, "graph")
     if not (np.isfinite(scale) and scale > 0):
         raise InputError("scale > 0 mm a unit", f"{scale}", "pass millimetres per file unit")
-    _refuse_missing(place)
-    try:
+    require_file(place)
+    with parsing(place, "graph"):
         return reader(place, scale)
-    except FormatError as error:
-        raise FormatError(f"{error.expected} in {place.name}", error.got, error.do) from error
-    except (GraphInvariantError, GeometryError) as error:
-        raise FormatError(f"an intact graph in {place.name}", f"a broken one ({error})", "the file is damaged") from error
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        # Whatever a damaged file makes of our parsing, it is the file's fault.
-        said = f"{type(error).__name__}: {error}"
-        raise FormatError(f"a graph that can be read in {place.name}", said, "the file is damaged") from error
-
-
-def _refuse_missing(place: Path) -> None:
-    if not place.is_file():
-        raise InputError("an existing file", f"{place}", "check the path")
 
 
 def write_branch_table(graph: VesselGraph, path: str | Path) -> None:
@@ -168,11 +148,9 @@ def read_branch_table(path: str | Path) -> dict[str, Column]:
     """
     place = Path(path)
     _require_csv(place)
-    _refuse_missing(place)
-    try:
+    require_file(place)
+    with parsing(place, "branch table"):
         return read_csv(place)
-    except FormatError as error:
-        raise FormatError(f"{error.expected} in {place.name}", error.got, error.do) from error
 
 
 def _require_csv(place: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vesselgraph.errors import FormatError, InputError, RangeError, ShapeError
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.io.columns import check_columns
+from vesselgraph.io.doors import by_suffix, parsing, require_file
 from vesselgraph.io.mesh_glb import read_glb, write_glb
 from vesselgraph.io.mesh_obj import read_obj, write_obj
 from vesselgraph.io.mesh_ply import read_ply, write_ply
@@ -26,14 +26,6 @@ _FORMATS: dict[str, tuple[Reader, Writer]] = {
     ".ply": (read_ply, write_ply),
     ".glb": (read_glb, write_glb),
 }
-
-
-def _format(place: Path) -> tuple[Reader, Writer]:
-    if place.suffix.lower() not in _FORMATS:
-        raise FormatError(
-            f"a mesh file name ending in {', '.join(_FORMATS)}", f"{place.name!r}", "choose one of these suffixes"
-        )
-    return _FORMATS[place.suffix.lower()]
 
 
 def write_mesh(mesh: Mesh, path: str | Path) -> None:
@@ -67,7 +59,7 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     0.5
     """
     place = Path(path)
-    writer = _format(place)[1]
+    _, writer = by_suffix(_FORMATS, place, "mesh")
     check_columns({"point": mesh.point_data, "face": mesh.face_data})
     with atomic_path(place) as temporary:
         writer(mesh, temporary)
@@ -87,16 +79,7 @@ def read_mesh(path: str | Path) -> Mesh:
         An unknown suffix, or a file that is truncated or of another kind than its suffix says.
     """
     place = Path(path)
-    reader = _format(place)[0]
-    if not place.is_file():
-        raise InputError("an existing file", f"{place}", "check the path")
-    try:
+    reader, _ = by_suffix(_FORMATS, place, "mesh")
+    require_file(place)
+    with parsing(place, "surface"):
         return reader(place)
-    except FormatError as error:
-        raise FormatError(f"{error.expected} in {place.name}", error.got, error.do) from error
-    except (RangeError, ShapeError) as error:
-        raise FormatError(f"an intact surface in {place.name}", f"a broken one ({error})", "the file is damaged") from error
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        # Whatever a damaged file makes of our parsing, it is the file's fault.
-        said = f"{type(error).__name__}: {error}"
-        raise FormatError(f"a surface that can be read in {place.name}", said, "the file is damaged") from error

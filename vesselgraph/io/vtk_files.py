@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +26,7 @@ from vtkmodules.vtkCommonCore import (
     vtkStringOutputWindow,
 )
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
-from vtkmodules.vtkIOLegacy import vtkPolyDataReader, vtkPolyDataWriter
+from vtkmodules.vtkIOLegacy import vtkPolyDataWriter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLPolyDataWriter
 
 from vesselgraph.errors import FormatError, OutputError
@@ -35,6 +39,8 @@ SPACE_LPS = "LPS"
 _MOST_PER_BYTE = 1100
 # The size VTK cuts arrays into unless told otherwise.
 _BLOCK = 1 << 20
+_LEGACY_PROGRAM = Path(__file__).with_name("_read_legacy.py")
+_LEGACY_TIME_LIMIT = 600
 # VTK has no 16-bit float, no bool: the next wider type holds them exactly.
 _CARRIER = {"f2": np.float32, "b1": np.uint8}
 
@@ -153,7 +159,7 @@ def _heard() -> Iterator[list[str]]:
     # VTK quotes bytes of the file; they come as bytes if they are no text.
     said: str | bytes = window.GetOutput() or ""
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
-    messages.extend(" ".join(line.split()) for line in text.splitlines() if line.strip())
+    messages.extend(_lines(text))
 
 
 def write_vtp(poly: Any, path: Path) -> None:
@@ -191,26 +197,50 @@ def read_poly(path: Path) -> tuple[Any, str]:
     FormatError
         VTK reports any error, or the file holds another data set.
     """
-    legacy = path.suffix.lower() == ".vtk"
-    reader: Any = vtkPolyDataReader() if legacy else vtkXMLPolyDataReader()
+    poly, header = _read_legacy(path) if path.suffix.lower() == ".vtk" else (_read_xml(path), "")
+    _check_cells(poly)
+    return poly, header
+
+
+def _read_xml(path: Path) -> Any:
+    reader = vtkXMLPolyDataReader()
     reader.SetFileName(str(path))
     with _heard() as messages:
-        if legacy:
-            _read_all(reader)
-            readable = reader.IsFilePolyData()
-        else:
-            readable = reader.CanReadFile(str(path)) and _has_end(path)
-            _refuse_absurd_counts(path)
+        readable = reader.CanReadFile(str(path)) and _has_end(path)
+        _refuse_absurd_counts(path)
         if readable:
             reader.Update()
+    _refuse_unread(path.suffix, bool(readable), messages)
+    return reader.GetOutput()
+
+
+def _read_legacy(path: Path) -> tuple[Any, str]:
+    """Read by another process, which turns the file into XML: damaged bytes end VTK's legacy reader and would end us."""
+    with tempfile.TemporaryDirectory(prefix="vesselgraph-") as folder:
+        turned = Path(folder) / "turned.vtp"
+        command = [sys.executable, "-P", str(_LEGACY_PROGRAM), str(path), str(turned)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_LEGACY_TIME_LIMIT, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise FormatError("a legacy file VTK can read", f"{error}", "the file is damaged; or save it as .vtp") from error
+        if done.returncode != 0:
+            said = f"VTK ended with code {done.returncode}"
+            raise FormatError("a whole .vtk file of poly data", said, "the file is truncated or damaged")
+        found = json.loads(done.stdout)
+        _refuse_unread(".vtk", found["is_poly"], _lines(found["said"]))
+        return _read_xml(turned), found["header"]
+
+
+def _refuse_unread(suffix: str, readable: bool, messages: list[str]) -> None:
     if not readable:
-        raise FormatError(f"poly data in a {path.suffix} file", "something else", "the file is truncated or of another kind")
+        raise FormatError(f"poly data in a {suffix} file", "something else", "the file is truncated or of another kind")
     if messages:
         said = next((m for m in messages if not m.startswith(("ERROR: In", "Warning: In"))), messages[0])
-        raise FormatError(f"a whole {path.suffix} file of poly data", said[:300], "the file is truncated or damaged")
-    poly = reader.GetOutput()
-    _check_cells(poly)
-    return poly, (reader.GetHeader() or "") if legacy else ""
+        raise FormatError(f"a whole {suffix} file of poly data", said[:300], "the file is truncated or damaged")
+
+
+def _lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
 def _check_cells(poly: Any) -> None:
@@ -260,11 +290,6 @@ def _refuse_absurd_blocks(data: bytes, place: int) -> None:
         raise FormatError("blocks of some size", "0 bytes", "the file is damaged")
     if int(table[1]) > max(room, _BLOCK) or table[2] > table[1] or table[3:].astype(float).sum() > len(data):
         raise FormatError("blocks the file has room for", f"{table[:6].tolist()}", "the file is damaged")
-
-
-def _read_all(reader: Any) -> None:
-    for kind in ("Scalars", "Vectors", "Normals", "Tensors", "ColorScalars", "TCoords", "Fields"):
-        getattr(reader, f"ReadAll{kind}On")()
 
 
 def space_sign(fields: Mapping[str, Column], header: str = "") -> FloatArray:
