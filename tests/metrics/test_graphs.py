@@ -204,7 +204,7 @@ def test_trees_by_name_and_by_number():
     swapped = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=[2, 1])
     identity = compare_graphs(swapped, truth).identity
     assert (identity.accuracy, identity.matched_accuracy, identity.length) == (0.0, 1.0, 40.0)
-    assert identity.confusion == {1: {2: 10.0}, 2: {1: 30.0}}
+    assert identity.confusion == {"1": {"2": 10.0}, "2": {"1": 30.0}}
     merged = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree_id=[1, 1])
     assert compare_graphs(merged, truth).identity.accuracy == pytest.approx(0.25)
     assert compare_graphs(merged, truth).identity.matched_accuracy == pytest.approx(0.75)
@@ -214,6 +214,8 @@ def test_trees_by_name_and_by_number():
     unnamed = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=[1, 0])
     assert compare_graphs(merged, unnamed).identity.accuracy == 1.0
     assert compare_graphs(STRAIGHT, truth).identity is None
+    named = graph_of(line((0, 0, 0), (10, 0, 0)), line((0, 50, 0), (30, 50, 0)), tree=["portal", ""])
+    assert compare_graphs(named, truth).identity.confusion == {"1": {"1": 10.0}, "2": {"0": 30.0}}
     nothing = compare_graphs(graph_of(line((0, 200, 0), (10, 200, 0)), tree=[1]), truth)
     assert nothing.to_dict()["identity"] == {"accuracy": None, "matched_accuracy": None, "length": 0.0, "confusion": {}}
 
