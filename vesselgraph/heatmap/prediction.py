@@ -208,7 +208,7 @@ def _predict_box(
         values = array[box]
         missing = [(0, part.stop - part.start - n) for part, n in zip(box, values.shape, strict=True)]
         values = np.pad(values, missing, mode="edge") if np.any(missing) else values
-        tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)[None, None]
+        tensor = torch.from_numpy(np.array(values, np.float32)).to(device)[None, None]
         tensors[name] = normalise(tensor).contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(device.type, enabled=device.type == "cuda"):
         output = network(tensors)

@@ -123,7 +123,7 @@ def train_heatmap(
     """
     folder = Path(folder)
     _check(config)
-    _prepare(folder, config)
+    _prepare(folder)
     fabric = _fabric(config)
     generated = StudySource(config, folder / "cases") if generated is None else generated
     real = ManifestSource(config) if real is None else real
@@ -132,6 +132,9 @@ def train_heatmap(
     run = _start(config, folder, fabric)
     if (folder / CHECKPOINT).exists():
         _take_up(run)
+    if fabric.is_global_zero:
+        with atomic_path(folder / RECIPE) as temporary:
+            temporary.write_text(config.to_toml(), encoding="utf-8")
     boxes = _boxes(config, folder, validation, progress) if fabric.is_global_zero else []
     last = min(stop_at or config.n_steps, config.n_steps)
     _loop(run, Batches(config, generated, real, fabric.global_rank), boxes, last, progress)
@@ -144,13 +147,11 @@ def _check(config: TrainHeatmapConfig) -> None:
         raise ConfigError(f"a patch side that is a multiple of {multiple}", f"{config.patch}", "change patch or widths")
 
 
-def _prepare(folder: Path, config: TrainHeatmapConfig) -> None:
+def _prepare(folder: Path) -> None:
     try:
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
-    with atomic_path(folder / RECIPE) as temporary:
-        temporary.write_text(config.to_toml(), encoding="utf-8")
 
 
 def _fabric(config: TrainHeatmapConfig) -> Fabric:
