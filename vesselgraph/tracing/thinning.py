@@ -1,13 +1,14 @@
 """Ordered homotopic thinning: what is left of a thick ridge when its coldest removable voxels go first.
 
-Strategy. Foreground voxels wait in buckets by an order (cold before hot, and voxels off the ridge before those on it). A
-voxel leaves if it is simple (its removal changes neither pieces, tunnels nor cavities) and is not the end of a curve. Whoever
-loses a neighbour may have become removable, so it is queued again, never in a colder bucket than the one being emptied. What
+Strategy. Foreground voxels are asked in an order: cold before hot, and voxels off the ridge before those on it. A voxel leaves
+if it is simple (its removal changes neither pieces, tunnels nor cavities) and is not the end of a curve. Whoever loses a
+neighbour may have become removable: voxels that had stayed are then asked again, after the present level of the order. What
 remains is one voxel thin, has the topology of the foreground, and follows the ridge because ridge voxels were asked last: a
 tapering end is thinned before it could be eaten.
 
-Each voxel carries its 26 neighbours as the bits of one integer. A voxel that leaves clears its bit in all of its neighbours, so
-asking whether a voxel may go touches no other memory.
+The order jumps about in space, so the time goes where memory is slow. Presence is therefore kept as one bit a voxel of the box
+around the foreground, a thirtieth of the heat: small enough for the cache. The 26 neighbours of a voxel are nine times
+three bits.
 
 References
 ----------
@@ -20,63 +21,100 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vesselgraph.threads import run_parts
 from vesselgraph.tracing.foreground import Foreground
-from vesselgraph.tracing.topology import is_simple
+from vesselgraph.tracing.topology import OFFSETS, is_simple
 
 _N_LEVELS = 1 << 16
 
 
 @njit(cache=True, nogil=True)
-def _neighbour_bits(begin, end, neighbours, bits):  # type: ignore[no-untyped-def]
-    """Fill the object bits (bit k: neighbour k is there) of every voxel."""
-    for i in range(begin, end):
-        own = np.uint32(0)
-        for k in range(26):
-            if neighbours[i, k] >= 0:
-                own |= np.uint32(1) << np.uint32(k)
-        bits[i] = own
+def _around(words, place, row, plane):  # type: ignore[no-untyped-def]
+    """Return the 26 bits around a place, in the order of ``topology.OFFSETS``."""
+    cells = np.uint64(0)
+    line = 0
+    for above in (-plane, 0, plane):
+        for beside in (-row, 0, row):
+            first = place + above + beside - 1
+            shift = np.uint64(first & 63)
+            three = words[first >> 6] >> shift
+            if shift > 61:
+                three |= words[(first >> 6) + 1] << (np.uint64(64) - shift)
+            cells |= (three & np.uint64(7)) << np.uint64(line)
+            line += 3
+    return np.int64((cells & np.uint64(0x1FFF)) | (cells >> np.uint64(14) << np.uint64(13)))
 
 
 @njit(cache=True, nogil=True)
-def _append(first, last, following, level, i):  # type: ignore[no-untyped-def]
-    """Put voxel ``i`` at the end of the bucket ``level``."""
-    following[i] = -1
-    if first[level] < 0:
-        first[level] = i
-    else:
-        following[last[level]] = i
-    last[level] = i
+def _places_by_level(voxels, order, low, scale, first, row, plane, n_levels):  # type: ignore[no-untyped-def]
+    """Return ``start`` (levels + 1,) and the places of the voxels level by level, in raster order within each."""
+    start = np.zeros(n_levels + 1, np.int64)
+    level = np.empty(voxels.shape[0], np.uint16)
+    for i in range(voxels.shape[0]):
+        level[i] = np.uint16((order[i] - low) * scale)
+        start[np.int64(level[i]) + 1] += 1
+    for k in range(n_levels):
+        start[k + 1] += start[k]
+    ends = start[:-1].copy()
+    places = np.empty(voxels.shape[0], np.int64)
+    for i in range(voxels.shape[0]):
+        k = np.int64(level[i])
+        places[ends[k]] = (voxels[i, 0] - first[0]) * plane + (voxels[i, 1] - first[1]) * row + voxels[i, 2] - first[2]
+        ends[k] += 1
+    return start, places
 
 
 @njit(cache=True, nogil=True)
-def _thin(neighbours, bits, level, n_levels, present):  # type: ignore[no-untyped-def]
-    """Clear ``present`` of the voxels that go; ``bits`` follows."""
-    n = bits.size
-    first, last = np.full(n_levels, -1, np.int32), np.full(n_levels, -1, np.int32)
-    following = np.empty(n, np.int32)
-    queued = np.ones(n, np.uint8)
-    for i in range(n):
-        present[i] = 1
-        _append(first, last, following, level[i], i)
-    for current in range(n_levels):
-        while first[current] >= 0:
-            i = first[current]
-            first[current] = following[i]
-            queued[i] = 0
-            own = bits[i]
-            # No or one neighbour: an isolated voxel or the end of a curve stays.
-            if own & (own - np.uint32(1)) == 0 or not is_simple(own):
-                continue
-            present[i] = 0
-            for k in range(26):
-                if not (own >> np.uint32(k)) & np.uint32(1):
-                    continue
-                j = neighbours[i, k]
-                bits[j] &= ~(np.uint32(1) << np.uint32(25 - k))
-                if not queued[j]:
-                    queued[j] = 1
-                    _append(first, last, following, max(level[j], current), j)
+def _ask_all(asked, row, plane, steps, present, stayed, again):  # type: ignore[no-untyped-def]
+    """Ask voxels in turn; fill ``again`` with those to be asked again and return how many they are."""
+    n_again = 0
+    for place in asked:
+        own = _around(present, place, row, plane)
+        # No or one neighbour: an isolated voxel or the end of a curve stays.
+        if own & (own - 1) == 0 or not is_simple(own):
+            stayed[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+            continue
+        present[place >> 6] &= ~(np.uint64(1) << np.uint64(place & 63))
+        waiting = _around(stayed, place, row, plane)
+        k = 0
+        while waiting:
+            if waiting & 1:
+                other = place + steps[k]
+                again[n_again] = other
+                stayed[other >> 6] &= ~(np.uint64(1) << np.uint64(other & 63))
+                n_again += 1
+            waiting >>= 1
+            k += 1
+    return n_again
+
+
+@njit(cache=True, nogil=True)
+def _thin(start, places, row, plane, steps, present, stayed):  # type: ignore[no-untyped-def]
+    """Clear the bits of the voxels that go, level by level."""
+    now, later = np.empty(places.size, np.int64), np.empty(places.size, np.int64)
+    for level in range(start.size - 1):
+        if start[level] == start[level + 1]:
+            continue
+        n_later = _ask_all(places[start[level] : start[level + 1]], row, plane, steps, present, stayed, later)
+        while n_later:
+            now, later = later, now
+            n_later = _ask_all(now[:n_later], row, plane, steps, present, stayed, later)
+
+
+@njit(cache=True, nogil=True)
+def _put(words, places):  # type: ignore[no-untyped-def]
+    """Set the bits at places."""
+    for place in places:
+        words[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+
+
+@njit(cache=True, nogil=True)
+def _is_put(words, voxels, first, row, plane):  # type: ignore[no-untyped-def]
+    """Return whether the bit of each voxel is set, (n,)."""
+    result = np.empty(voxels.shape[0], np.bool_)
+    for i in range(voxels.shape[0]):
+        place = (voxels[i, 0] - first[0]) * plane + (voxels[i, 1] - first[1]) * row + voxels[i, 2] - first[2]
+        result[i] = words[place >> 6] >> np.uint64(place & 63) & np.uint64(1)
+    return result
 
 
 def thin(foreground: Foreground, order: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -96,13 +134,20 @@ def thin(foreground: Foreground, order: NDArray[np.floating]) -> NDArray[np.int6
 
     Notes
     -----
-    Time and memory grow with the foreground; deterministic.
+    Deterministic. Memory: about 26 bytes a voxel of the foreground and two bits a voxel of the box around it.
     """
-    n = len(foreground)
-    level = np.zeros(n, np.int32)
-    if n and (low := order.min()) < (high := order.max()):
-        level = ((order - low) * ((_N_LEVELS - 1) / (high - low))).astype(np.int32)
-    bits, present = np.empty(n, np.uint32), np.empty(n, np.uint8)
-    run_parts(lambda begin, end: _neighbour_bits(begin, end, foreground.neighbours, bits), n)
-    _thin(foreground.neighbours, bits, level, _N_LEVELS, present)
-    return np.flatnonzero(present)
+    if len(foreground) == 0:
+        return np.zeros(0, np.int64)
+    voxels = foreground.voxels
+    # One empty voxel all around, so that nobody looks beyond the box.
+    first = voxels.min(axis=0).astype(np.int64) - 1
+    size = voxels.max(axis=0) - first + 2
+    row, plane = int(size[2]), int(size[1] * size[2])
+    low, high = float(order.min()), float(order.max())
+    scale = (_N_LEVELS - 1) / (high - low) if high > low else 0.0
+    start, places = _places_by_level(voxels, order, low, scale, first, row, plane, _N_LEVELS)
+    present = np.zeros(int(size[0]) * plane // 64 + 2, np.uint64)
+    stayed = np.zeros_like(present)
+    _put(present, places)
+    _thin(start, places, row, plane, OFFSETS @ np.array([plane, row, 1]), present, stayed)
+    return np.flatnonzero(_is_put(present, voxels, first, row, plane))

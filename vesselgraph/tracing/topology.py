@@ -1,6 +1,7 @@
 """Simple points: voxels that can be removed without changing the topology of a 26-connected object.
 
-The 26 neighbours of a voxel are bits 0...25 of one integer, in raster order (plane, row, column) without the centre.
+The 26 neighbours of a voxel are bits 0...25 of one integer, in raster order (plane, row, column) without the centre. To see
+what hangs together, a 27-bit integer with the centre at bit 13 is grown by shifts: a column, row or plane is 1, 3 or 9 bits.
 
 References
 ----------
@@ -23,49 +24,38 @@ def slot_of(plane: int, row: int, column: int) -> int:
     return place - (place > 13)
 
 
-def _adjacency(reach: int, members: list[int]) -> np.ndarray:
-    """For each neighbour, the bits of the ``members`` that touch it by at most ``reach`` non-zero coordinates of size 1."""
-    table = np.zeros(26, dtype=np.uint32)
-    for i in members:
-        for j in members:
-            step = np.abs(OFFSETS[i] - OFFSETS[j])
-            if i != j and step.max() == 1 and step.sum() <= reach:
-                table[i] |= np.uint32(1 << j)
-    return table
+def _cells(*, first: int | None = None, last: int | None = None, reach: int = 3) -> int:
+    """Return the bits of a 3 x 3 x 3 box without the cells at one end of an axis or over ``reach`` steps from the centre."""
+    steps = [(z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    kept = [abs(z) + abs(y) + abs(x) <= reach for z, y, x in steps]
+    if first is not None:
+        kept = [keep and step[first] > -1 for keep, step in zip(kept, steps, strict=True)]
+    if last is not None:
+        kept = [keep and step[last] < 1 for keep, step in zip(kept, steps, strict=True)]
+    return sum(1 << i for i, keep in enumerate(kept) if keep)
 
 
-_COUNT = np.abs(OFFSETS).sum(axis=1)
-_IN_18 = [i for i in range(26) if _COUNT[i] <= 2]
-FACE_BITS = np.uint32(sum(1 << i for i in range(26) if _COUNT[i] == 1))
-NEAR_BITS = np.uint32(sum(1 << i for i in _IN_18))
-OBJECT_ADJACENCY = _adjacency(3, list(range(26)))
-BACKGROUND_ADJACENCY = _adjacency(1, _IN_18)
-
-# Position of the only set bit of a power of two, by de Bruijn multiplication.
-_DE_BRUIJN = np.uint32(0x077CB531)
-BIT_INDEX = np.zeros(32, dtype=np.uint8)
-for _i in range(32):
-    BIT_INDEX[((1 << _i) * 0x077CB531 & 0xFFFFFFFF) >> 27] = _i
+_CENTRE = 1 << 13
+_FACES = _cells(reach=1) & ~_CENTRE
+_NEAR = _cells(reach=2) & ~_CENTRE
+_NOT_FIRST_PLANE, _NOT_FIRST_ROW, _NOT_FIRST_COLUMN = _cells(first=0), _cells(first=1), _cells(first=2)
+_NOT_LAST_ROW, _NOT_LAST_COLUMN = _cells(last=1), _cells(last=2)
 
 
 @njit(cache=True, nogil=True)
-def lowest_bit(bits):  # type: ignore[no-untyped-def]
-    """Return the position of the lowest set bit; ``bits`` is not 0."""
-    return BIT_INDEX[np.uint32(np.uint32(bits & (~bits + np.uint32(1))) * _DE_BRUIJN) >> np.uint32(27)]
+def _grown(cells):  # type: ignore[no-untyped-def]
+    """Return cells and all that touch them by a face, edge or corner."""
+    cells |= ((cells << 1) & _NOT_FIRST_COLUMN) | ((cells >> 1) & _NOT_LAST_COLUMN)
+    cells |= ((cells << 3) & _NOT_FIRST_ROW) | ((cells >> 3) & _NOT_LAST_ROW)
+    return cells | ((cells << 9) & _NOT_FIRST_PLANE) | (cells >> 9)
 
 
 @njit(cache=True, nogil=True)
-def _flood(seed, allowed, adjacency):  # type: ignore[no-untyped-def]
-    """Return the bits of ``allowed`` that hang together with the single bit ``seed``."""
-    reached = seed
-    front = seed
-    while front:
-        i = lowest_bit(front)
-        front &= front - np.uint32(1)
-        fresh = adjacency[i] & allowed & ~reached
-        reached |= fresh
-        front |= fresh
-    return reached
+def _grown_by_faces(cells):  # type: ignore[no-untyped-def]
+    """Return cells and all that touch them by a face."""
+    along = ((cells << 1) & _NOT_FIRST_COLUMN) | ((cells >> 1) & _NOT_LAST_COLUMN)
+    across = ((cells << 3) & _NOT_FIRST_ROW) | ((cells >> 3) & _NOT_LAST_ROW)
+    return cells | along | across | ((cells << 9) & _NOT_FIRST_PLANE) | (cells >> 9)
 
 
 @njit(cache=True, nogil=True)
@@ -75,12 +65,22 @@ def is_simple(object_bits):  # type: ignore[no-untyped-def]
     One object component among the 26 neighbours, and one background component that touches the voxel by a face, within the
     18 neighbours.
     """
-    background = ~object_bits & NEAR_BITS
-    faces = background & FACE_BITS
-    if object_bits == 0 or faces == 0:
+    bits = np.int64(object_bits)
+    cells = (bits & 0x1FFF) | ((bits & 0x3FFE000) << 1)
+    background = ~cells & _NEAR
+    faces = background & _FACES
+    if cells == 0 or faces == 0:
         return False
-    one = object_bits & (~object_bits + np.uint32(1))
-    if _flood(one, object_bits, OBJECT_ADJACENCY) != object_bits:
+    reached = faces & -faces
+    before = np.int64(0)
+    while reached != before:
+        before = reached
+        reached = _grown_by_faces(reached) & background
+    if reached & faces != faces:
         return False
-    one = faces & (~faces + np.uint32(1))
-    return (_flood(one, background, BACKGROUND_ADJACENCY) & faces) == faces
+    reached = cells & -cells
+    before = np.int64(0)
+    while reached != before:
+        before = reached
+        reached = _grown(reached) & cells
+    return reached == cells
