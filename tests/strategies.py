@@ -10,8 +10,8 @@ from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.space import Space
 
 _DTYPES = ["?", "<i1", "<i4", "<i8", "<u1", "<u8", "<f2", "<f4", "<f8", ">f8", ">i4", "<U3"]
-# Any text but lone surrogates (no file can hold them) and NUL at the end (numpy drops it).
-_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=3).map(lambda text: text.rstrip("\0"))
+# Any text but lone surrogates and NUL: no file can hold them.
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=3)
 _NAMES = st.one_of(
     _TEXT,
     st.sampled_from(["score", "tree_id", "TreeId", "Radius", "x", "id", "key", "path", "length", "mean_heat", "min_heat"]),

@@ -98,7 +98,7 @@ def check_columns(axes: Mapping[str, Mapping[str, Column]]) -> None:
     ------
     OutputError
         Values that are neither bool, integer, floating nor text, a float wider than 64 bits, or text that is not valid
-        Unicode.
+        Unicode or holds NUL, which ends a text in every format.
     """
     for axis, columns in axes.items():
         for name, column in columns.items():
@@ -107,6 +107,8 @@ def check_columns(axes: Mapping[str, Mapping[str, Column]]) -> None:
             if column.dtype.kind == "f" and column.dtype.itemsize > _WIDEST_FLOAT:
                 raise OutputError(f"{axis} column {name!r} of at most 64 bits", f"{column.dtype}", "convert it to float64")
             texts = [name, *column.tolist()] if column.dtype.kind == "U" else [name]
+            if any("\0" in text for text in texts):
+                raise OutputError(f"{axis} column {name!r} of text without NUL", "NUL inside a text", "repair the text")
             try:
                 "".join(texts).encode()
             except UnicodeEncodeError as error:
