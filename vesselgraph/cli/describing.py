@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from vesselgraph.cli.frame import ConfigOption, SetOption, load_config
-from vesselgraph.config import PhantomConfig, PipelineConfig, StageConfig
+from vesselgraph.config import PhantomConfig, PipelineConfig, StageConfig, TrainHeatmapConfig
 from vesselgraph.provenance import machine, versions
 
 _OPTIONAL = ("nibabel", "itk", "skan", "kimimaro", "hypothesis", "pytest")
@@ -90,14 +90,22 @@ def configuration_page() -> str:
         "Set values in a TOML recipe (`--config recipe.toml`, one table a stage) or one at a time (`--set heatmap.step=0.8`).",
         "`vesselgraph config` prints a recipe with every default.",
     ]
-    top = {name: field for name, field in PipelineConfig.model_fields.items() if not _is_section(field)}
-    lines += ["", "## The whole run", "", *_table(top)]
+    lines += ["", "## The whole run", "", *_table(_plain(PipelineConfig))]
     for name, field in PipelineConfig.model_fields.items():
         if _is_section(field):
             lines += ["", f"## [{name}]", "", _first_line(type(field.default)), "", *_table(type(field.default).model_fields)]
     lines += ["", "## Generated CT (`vesselgraph phantom --set key=value`)", "", _first_line(PhantomConfig), ""]
     lines += _table(PhantomConfig.model_fields)
+    lines += ["", "## Training the heatmap network (`vesselgraph train heatmap --set key=value`)", ""]
+    lines += [_first_line(TrainHeatmapConfig), "", *_table(_plain(TrainHeatmapConfig))]
+    for name, field in TrainHeatmapConfig.model_fields.items():
+        if _is_section(field):
+            lines += ["", f"### [{name}]", "", _first_line(type(field.default)), "", *_table(type(field.default).model_fields)]
     return "\n".join(lines) + "\n"
+
+
+def _plain(section: type[StageConfig]) -> dict[str, FieldInfo]:
+    return {name: field for name, field in section.model_fields.items() if not _is_section(field)}
 
 
 def _is_section(field: FieldInfo) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -39,10 +40,9 @@ def heatmap(
     else:
         config = TrainHeatmapConfig.from_toml(recipe, overrides or ())
     # Loads torch, MONAI and Lightning Fabric.
-    from vesselgraph.heatmap.training import train_heatmap
-
+    training = import_module("vesselgraph.heatmap.training")
     with progress_bar(quiet) as progress:
-        made = train_heatmap(config, out, progress=progress)
+        made = training.train_heatmap(config, out, progress=progress)
     say(f"steps     {made.n_steps}", quiet)
     for name, value in made.scores.items():
         say(f"{name:<16}{value:.3f}", quiet)
@@ -57,8 +57,7 @@ def manifest(
     quiet: QuietOption = False,
 ) -> None:
     """Write the manifest of a published data set, for the setting `manifest` of a recipe."""
-    from vesselgraph.heatmap.sources import find_cases, write_manifest
-
-    cases = find_cases(folder.resolve(), layout.value)
-    write_manifest(cases, out)
+    sources = import_module("vesselgraph.heatmap.sources")
+    cases = sources.find_cases(folder.resolve(), layout.value)
+    sources.write_manifest(cases, out)
     say(f"cases     {len(cases)} in {out}", quiet)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 
 from vesselgraph.config import HeatmapConfig
@@ -45,7 +47,7 @@ def predict_heatmap(
     Returns
     -------
     heatmap : Heatmap
-        On the isotropic tracing grid: step ``config.step`` or the finest spacing of the image, whichever is larger (a network:
+        On the isotropic tracing grid: its step is ``config.step_for`` of the image's spacing (a network:
         the step it was trained at); cropped to the box of the region. Heat in [0, 1], radius in mm, both 0 outside the region.
         A network also gives ``identity`` and ``features``.
 
@@ -70,9 +72,9 @@ def predict_heatmap(
     config = config or HeatmapConfig()
     if config.method == "network":
         # Loads torch and MONAI, which the ridge filter does without.
-        from vesselgraph.heatmap.prediction import predict_with_network
-
-        return predict_with_network(image, config, region=region, progress=progress)
+        network = import_module("vesselgraph.heatmap.prediction")
+        predicted: Heatmap = network.predict_with_network(image, config, region=region, progress=progress)
+        return predicted
     phases = list(image.values()) if isinstance(image, PhaseSet) else [image]
     if region is not None:
         require_same_grid(region, phases[0], "the region")
@@ -82,7 +84,7 @@ def predict_heatmap(
         phases = [phase.crop(*box) for phase in phases]
         region = region.crop(*box)
         organ = region if organ is None else organ.crop(*box)
-    step = max(config.step, float(phases[0].space.spacing.min()))
+    step = config.step_for(phases[0].space.spacing.tolist())
     space, shape = isotropic_grid(phases[0], step)
     if min(shape) < _MIN_SIDE:
         raise ShapeError(

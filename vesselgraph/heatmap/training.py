@@ -195,8 +195,9 @@ def _average_of(decay: float) -> Any:
 def _take_up(run: _Run) -> None:
     state: dict[str, Any] = {"network": run.network, "optimizer": run.optimizer}
     rest = run.fabric.load(run.folder / CHECKPOINT, state)
-    recipe = run.config.model_dump(mode="json")
-    changed = [key for key in recipe if key not in _MAY_CHANGE and recipe[key] != rest["recipe"].get(key)]
+    before = TrainHeatmapConfig.build(rest["recipe"])
+    fields = set(TrainHeatmapConfig.model_fields) - _MAY_CHANGE
+    changed = sorted(name for name in fields if getattr(run.config, name) != getattr(before, name))
     if changed:
         raise ConfigError(
             "the recipe the checkpoint was made with", f"other values of {', '.join(changed)}", "choose another folder"
