@@ -24,7 +24,7 @@ from unittest import mock
 
 from numba import cuda, float32, int32, int64, uint32, void
 
-from cuda_kernels import bricks, eikonal, foreground, ridge_filter, sampling, sections, thinning
+from cuda_kernels import bricks, depth, eikonal, foreground, ridge_filter, ridges, sampling, sections, thinning
 from cuda_kernels.device import COMPILES
 from vesselgraph.errors import BackendUnavailableError
 
@@ -49,6 +49,7 @@ KERNELS: dict[str, tuple[Any, Any]] = {
     "thinning.neighbour_bits": (thinning.neighbour_bits, void(_I2, _U1)),
     "thinning.take_turn": (thinning.take_turn, void(_I1, _I, _I, _I, _I2, _I2, _I1, _U1, _I1, _I1, _I1, _I1, _I1)),
     "thinning.fill_int": (thinning.fill_int, void(_I1, _I)),
+    "thinning.compact": (thinning.compact, void(_I1, _I1, _I1)),
     "bricks.mark_bricks": (bricks.mark_bricks, void(_I2, _I, _I, _I1)),
     "bricks.join_bricks": (bricks.join_bricks, void(_I1, _I1, _I, _I, _I, _I2)),
     "bricks.place_voxels": (bricks.place_voxels, void(_I2, _I1, _I, _I, _I1)),
@@ -57,6 +58,16 @@ KERNELS: dict[str, tuple[Any, Any]] = {
     "eikonal.relax_bricks": (eikonal.relax_bricks, void(_I1, _I, _I2, _F1, _F1, _F1, _F, _F, _F, _I1, _I1)),
     "eikonal.wake_bricks": (eikonal.wake_bricks, void(_I1, _I, _I2, _F1, _F1, _I1, _I1, _I1, _I1)),
     "eikonal.start_front": (eikonal.start_front, void(_I1, _I1, _I2, _F1, _I1, _I1, _I1)),
+    "depth.look_along_columns": (depth.look_along_columns, void(_I2, _I1, _I, _I, _I1)),
+    "depth.look_along_lines": (depth.look_along_lines, void(_I2, _I2, _I, _I, _I, _I, _I1, _I1)),
+    "depth.take_roots": (depth.take_roots, void(_I1, _F1)),
+    "ridges.lift_voxels": (ridges.lift_voxels, void(_F3, _I2, _F1)),
+    "ridges.look_for_ridges": (ridges.look_for_ridges, void(_F3, _I2, _F1, _F, _F1, _F1)),
+    "ridges.near_deep": (ridges.near_deep, void(_F1, _I2, _F, _F, _F, _F1)),
+    "ridges.extremes": (ridges.extremes, void(_F1, _F1)),
+    "ridges.removal_order": (ridges.removal_order, void(_F1, _F1, _F1, _F, _F1)),
+    "ridges.levels": (ridges.levels, void(_F1, _F1, _I, _I1)),
+    "ridges.scale": (ridges.scale, void(_F1, _F, _F1)),
     "sections.ring_profiles": (sections.ring_profiles, void(_F3, _F2, _F2, _F2, _F1, _F1, _F2)),
     "sections.half_widths": (sections.half_widths, void(_F2, _I1, _I1, _F1, _F1)),
     "sampling.sample_points": (sampling.sample_points, void(_F3, _F2, _F1)),

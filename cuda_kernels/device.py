@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import config, cuda
 
-from vesselgraph.errors import BackendUnavailableError
+from vesselgraph.errors import BackendUnavailableError, BudgetError
 
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
 COMPILES = not SIMULATED and getattr(cuda, "implementation", "") == "NVIDIA"
@@ -38,6 +38,22 @@ def require_device() -> None:
         raise BackendUnavailableError(f"expected the package numba-cuda; got numba's built-in CUDA target; {_DO}")
     if not cuda.is_available():
         raise BackendUnavailableError(f"expected a CUDA device; got no driver or no card; {_DO}")
+
+
+def require_memory(n_bytes: int) -> None:
+    """Return if the device has this much free memory.
+
+    Raises
+    ------
+    BudgetError
+        It has not.
+    """
+    free = float("inf") if SIMULATED else cuda.current_context().get_memory_info().free
+    if n_bytes > free:
+        raise BudgetError(
+            f"expected {n_bytes / 1e9:.2f} GB of free memory on {device_name()}; got {free / 1e9:.2f} GB; "
+            'crop the image, raise the threshold, or use trace.backend = "numba"'
+        )
 
 
 def launch(kernel: Any, n_items: int, *arguments: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import cuda, int32
 
-from cuda_kernels.device import SIMULATED, launch
+from cuda_kernels.device import SIMULATED, launch, require_memory
 from cuda_kernels.single import on_device
 from vesselgraph.tracing.foreground import voxel_at
 from vesselgraph.tracing.topology import OFFSETS
@@ -110,10 +110,15 @@ def running_sum(counts: Any) -> Any:
     return starts
 
 
-def find_foreground(heat: Any, threshold: float) -> DeviceForeground:
+def find_foreground(heat: Any, threshold: float, bytes_per_voxel: int = 116) -> DeviceForeground:
     """Return the voxels of a float32 device volume that are hotter than ``threshold``.
 
-    One number, how many there are, crosses to the host.
+    One number, how many there are, crosses to the host. ``bytes_per_voxel``: device memory that the caller will need.
+
+    Raises
+    ------
+    BudgetError
+        The device has too little free memory for them.
     """
     n_planes, n_rows, n_columns = heat.shape
     counts = cuda.device_array(n_planes * n_rows, np.int32)
@@ -121,6 +126,7 @@ def find_foreground(heat: Any, threshold: float) -> DeviceForeground:
     launch(count_lines, counts.size, heat, limit, counts)
     row_start = running_sum(counts)
     n = int(row_start[-1:].copy_to_host()[0])
+    require_memory(n * bytes_per_voxel)
     voxels, neighbours = cuda.device_array((n, 3), np.int32), cuda.device_array((n, 26), np.int32)
     if n > 0:
         launch(fill_lines, counts.size, heat, limit, row_start, voxels)

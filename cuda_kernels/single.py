@@ -30,7 +30,13 @@ if COMPILES:
 Function = Callable[..., Any]
 float32: Any = types.float32
 
-_CONSTANTS = {("math", "pi"): math.pi, ("np", "pi"): math.pi, ("np", "inf"): math.inf, ("np", "nan"): math.nan}
+_CONSTANTS = {
+    ("math", "pi"): math.pi,
+    ("math", "inf"): math.inf,
+    ("np", "pi"): math.pi,
+    ("np", "inf"): math.inf,
+    ("np", "nan"): math.nan,
+}
 _PLAIN: dict[str, Function] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,

@@ -160,6 +160,24 @@ def thin(foreground: DeviceForeground, level: Any, n_levels: int = N_LEVELS) -> 
     return present
 
 
+@cuda.jit
+def compact(present, starts, ids):  # type: ignore[no-untyped-def]
+    """Write the ids of what is present side by side; one thread a voxel."""
+    for i in range(cuda.grid(1), present.size, cuda.gridsize(1)):
+        if present[i]:
+            ids[starts[i]] = i
+
+
+def compacted(present: Any) -> NDArray[np.int32]:
+    """Return the ids of what is present of a device array (n,) of 0 and 1, rising, on the host."""
+    if present.size == 0:
+        return np.zeros(0, np.int32)
+    starts = running_sum(present)
+    ids = cuda.device_array(int(starts[-1:].copy_to_host()[0]), np.int32)
+    launch(compact, present.size, present, starts, ids)
+    return np.asarray(ids.copy_to_host())
+
+
 @njit(cache=True, nogil=True)
 def _thin_on_host(voxels, neighbours, level, n_levels, present):  # type: ignore[no-untyped-def]
     """Delete voxels in the order of :func:`thin`; ``present`` is changed in place."""
