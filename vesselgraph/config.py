@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -108,6 +108,10 @@ class RegionConfig(StageConfig):
     step: float = Field(3.0, ge=2, le=5, description="step of the grid on which the liver is looked for, mm")
 
 
+_USUAL_STEP = 1.0
+_VOXELS_PER_STEP = 1.5
+
+
 class HeatmapConfig(StageConfig):
     """Centerline heat: a multi-scale ridge filter, or a trained network.
 
@@ -120,8 +124,16 @@ class HeatmapConfig(StageConfig):
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
     window: int = Field(96, ge=16, le=512, description="side of the box the network sees at once, voxels")
     overlap_fraction: float = Field(0.25, ge=0, le=0.75, description="share of that side by which neighbouring boxes overlap")
-    step: float = Field(1.0, gt=0, le=5, description="step of the isotropic tracing grid, mm; raised where data are coarser")
-    min_radius: float = Field(1.0, gt=0, le=20, description="smallest vessel radius looked for, mm")
+    step: float | None = Field(
+        None,
+        gt=0,
+        le=5,
+        description="step of the isotropic tracing grid, mm, raised where data are coarser; not set: 1 mm, or 1.5 voxels where "
+        "the image is finer than that along every axis",
+    )
+    min_radius: float | None = Field(
+        None, gt=0, le=20, description="smallest vessel radius looked for, mm; not set: the step of the grid, at most 1 mm"
+    )
     max_radius: float = Field(8.0, gt=0, le=40, description="largest vessel radius looked for, mm")
     n_scales: int = Field(7, ge=1, le=32, description="number of radii, geometrically spaced")
     half_answer: float = Field(8.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
@@ -130,6 +142,28 @@ class HeatmapConfig(StageConfig):
     rim_weight: float = Field(0.3, ge=0, le=1, description="how much a thin vessel's answer counts in the rim around the organ")
     rim_radius: float = Field(2.5, ge=0, description="vessels at least this wide (radius, mm) count in full in the rim")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
+
+    def step_for(self, spacing: Sequence[float]) -> float:
+        """Return the step of the tracing grid of an image, mm: never finer than its finest axis.
+
+        Left to itself it follows the coarsest axis, along which an image shows least: 1.5 voxels average noise as a millimetre
+        does on usual CT.
+
+        Examples
+        --------
+        >>> config = HeatmapConfig()
+        >>> [config.step_for(spacing) for spacing in ((1.6, 0.6, 0.6), (0.4, 0.4, 0.4), (3.0, 3.0, 3.0))]
+        [1.0, 0.6000000000000001, 3.0]
+        >>> HeatmapConfig(step=0.5).step_for((0.4, 0.4, 0.4))
+        0.5
+        """
+        finest, coarsest = min(spacing), max(spacing)
+        wanted = min(_USUAL_STEP, _VOXELS_PER_STEP * coarsest) if self.step is None else self.step
+        return float(max(wanted, finest))
+
+    def smallest_radius(self, step: float) -> float:
+        """Return the smallest radius looked for on a grid, mm."""
+        return min(_USUAL_STEP, step) if self.min_radius is None else self.min_radius
 
 
 class TraceConfig(StageConfig):
@@ -228,9 +262,9 @@ class PhaseLook(StageConfig):
     """Mean HU of blood and organs in one contrast phase of a generated study."""
 
     liver: float = Field(110.0, ge=-100, le=400, description="liver tissue, HU")
-    portal: float = Field(168.0, ge=-100, le=700, description="blood in the portal veins, HU")
-    hepatic: float = Field(160.0, ge=-100, le=700, description="blood in the hepatic veins and the upper cava, HU")
-    artery: float = Field(165.0, ge=-100, le=700, description="blood in the arteries, HU")
+    portal: float = Field(182.0, ge=-100, le=700, description="blood in the portal veins, HU")
+    hepatic: float = Field(174.0, ge=-100, le=700, description="blood in the hepatic veins and the upper cava, HU")
+    artery: float = Field(180.0, ge=-100, le=700, description="blood in the arteries, HU")
     spleen: float = Field(120.0, ge=-100, le=400, description="spleen, HU")
     kidney: float = Field(190.0, ge=-100, le=500, description="renal cortex, HU")
     shift: float = Field(0.0, ge=0, le=30, description="breathing shift left after registration, mm")
@@ -272,9 +306,11 @@ class StudyConfig(StageConfig):
     texture: float = Field(4.0, ge=0, le=50, description="standard deviation of the fine variation of tissue, HU")
     texture_length: float = Field(2.0, gt=0, le=20, description="correlation length of that variation, mm")
     patchiness: float = Field(4.0, ge=0, le=50, description="standard deviation of the slow variation of tissue, HU")
-    blur: float = Field(0.7, ge=0, le=4, description="in-plane sigma of the point spread, mm")
+    blur: float = Field(0.55, ge=0, le=4, description="in-plane sigma of the point spread, mm")
     sharpness: float = Field(0.0, ge=0, le=2, description="edge enhancement of the kernel")
-    noise_length: float = Field(0.8, ge=0, le=4, description="in-plane correlation length of the noise, mm")
+    noise_length: float = Field(0.6, ge=0, le=4, description="in-plane correlation length of the noise, mm")
+    noise_ramp: float = Field(0.6, ge=0, le=2, description="how much the noise lacks low frequencies; 1: filtered back-projection")
+    noise_aspect: float = Field(1.0, ge=0.5, le=2, description="length of the noise from side to side over front to back, rooted")
     streaks: float = Field(0.0, ge=0, le=60, description="standard deviation of streaks, HU")
     native: PhaseLook = PhaseLook(liver=58, portal=42, hepatic=42, artery=42, spleen=48, kidney=34)
     arterial: PhaseLook = PhaseLook(liver=70, portal=95, hepatic=48, artery=310, spleen=130, kidney=200)
@@ -315,10 +351,12 @@ class StudyRanges(StageConfig):
     texture: tuple[float, float] = Field((1.0, 7.0), description="fine variation of tissue, HU")
     texture_length: tuple[float, float] = Field((1.2, 4.0), description="its correlation length, mm")
     patchiness: tuple[float, float] = Field((1.0, 9.0), description="slow variation of tissue, HU")
-    blur: tuple[float, float] = Field((0.45, 1.1), description="in-plane sigma of the point spread, mm")
+    blur: tuple[float, float] = Field((0.35, 0.95), description="in-plane sigma of the point spread, mm")
     sharpness: tuple[float, float] = Field((0.0, 0.9), description="edge enhancement of the kernel")
     noise: tuple[float, float] = Field((5.0, 30.0), description="standard deviation of the noise, HU")
-    noise_length: tuple[float, float] = Field((0.4, 1.4), description="correlation length of the noise, mm")
+    noise_length: tuple[float, float] = Field((0.3, 1.0), description="correlation length of the noise, mm")
+    noise_ramp: tuple[float, float] = Field((0.0, 1.2), description="how much the noise lacks low frequencies")
+    noise_aspect: tuple[float, float] = Field((0.9, 1.35), description="length of the noise sideways over front to back, rooted")
     streaks: tuple[float, float] = Field((2.0, 12.0), description="streaks where there are any, HU")
     streaks_fraction: float = Field(0.15, ge=0, le=1, description="share of studies with streaks")
     shift: tuple[float, float] = Field((0.0, 2.5), description="breathing shift left after registration, mm")

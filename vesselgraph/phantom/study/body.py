@@ -1,7 +1,8 @@
 """The body around and with the liver: where everything lies, different for every seed.
 
-Frame: world LPS in millimetres; x = 0 is the spine, y = 0 the middle of the chest, z = 0 the middle of the liver. Sizes are those of
-an adult times ``StudyConfig.body_scale``. Shapes are ellipsoids bent by a smooth warp of space, so that none of them is an ellipsoid.
+Frame: world LPS in millimetres; x = 0 is the spine, y = 0 the middle of the chest, z = 0 the middle of the liver. Sizes are
+those of an adult times ``StudyConfig.body_scale``. Shapes are ellipsoids bent by a smooth warp of space, so that none of them is
+an ellipsoid; the liver fills its corner of the abdomen up to the wall.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class Wall(NamedTuple):
 
 _LOBES = np.array(
     [
-        [[-72.0, -4.0, -4.0], [56.0, 72.0, 76.0]],
-        [[-30.0, -30.0, 12.0], [58.0, 46.0, 52.0]],
-        [[22.0, -50.0, 26.0], [54.0, 28.0, 32.0]],
+        [[-76.0, -2.0, -4.0], [64.0, 82.0, 78.0]],
+        [[-32.0, -42.0, 12.0], [60.0, 56.0, 54.0]],
+        [[22.0, -60.0, 26.0], [56.0, 34.0, 34.0]],
     ]
 )
 _HOLLOWS = np.array(
@@ -90,7 +91,24 @@ _HOLLOWS = np.array(
 )
 _FIELD_STEP = 3.0
 _WARP_STEP = 8.0
+# Between the liver and the muscle of the wall, mm.
+_WALL_GAP = 2.5
 _FIELD_BOX = np.array([[-150.0, -115.0, -115.0], [110.0, 110.0, 110.0]])
+
+
+_COLON = np.array(
+    [
+        [-96.0, 22.0, -210.0],
+        [-98.0, 18.0, -130.0],
+        [-88.0, -28.0, -98.0],
+        [-40.0, -74.0, -112.0],
+        [20.0, -80.0, -104.0],
+        [76.0, -62.0, -66.0],
+        [104.0, -12.0, -22.0],
+        [108.0, 22.0, -60.0],
+        [102.0, 28.0, -210.0],
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +128,8 @@ class Body:
     wall : Wall
     shapes, lesions : Shapes
         Organs around the liver, and what lies in it.
-    bones : Tubes
-        Ribs.
+    bones, gut : Tubes
+        Ribs, and bowel that fills the fat of the belly.
     """
 
     scale: float
@@ -122,6 +140,18 @@ class Body:
     shapes: Shapes
     lesions: Shapes
     bones: Tubes
+    gut: Tubes
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def skin_distance(x: float, y: float, wall: Wall) -> float:
+    """Return about the signed distance to the skin: a cylinder between an ellipse and a rounded box."""
+    u, v = abs(x) / wall.half[0], abs(y) / wall.half[1]
+    one = (u**2.4 + v**2.4) ** (1.0 / 2.4)
+    if one < 1e-6:
+        return -wall.half[1]
+    slope = np.sqrt((u**1.4 / wall.half[0]) ** 2 + (v**1.4 / wall.half[1]) ** 2) / one**1.4
+    return (one - 1.0) / max(slope, 1e-6)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -132,6 +162,7 @@ def _sample_liver(
     warp: tuple[Field, Field, Field],
     lobes: FloatArray,
     hollows: FloatArray,
+    wall: Wall,
 ) -> None:
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
@@ -143,6 +174,8 @@ def _sample_liver(
                     value = smooth_union(value, ellipsoid(u, v, w, lobes, n), 24.0)
                 for n in range(len(hollows)):
                     value = -smooth_union(-value, ellipsoid(u, v, w, hollows, n), 9.0)
+                inner = skin_distance(x, y, wall) + wall.fat + wall.muscle + _WALL_GAP
+                value = -smooth_union(-value, -inner, 10.0)
                 values[i, j, k] = value
 
 
@@ -191,22 +224,15 @@ def make_body(config: StudyConfig, rng: np.random.Generator) -> Body:
     field_box = scale * _FIELD_BOX
     count = np.ceil((field_box[1] - field_box[0]) / _FIELD_STEP).astype(int) + 1
     values = np.empty((count[2], count[1], count[0]), np.float32)
-    _sample_liver(values, field_box[0], _FIELD_STEP, warp, lobes, hollows)
+    wall = _wall(config, scale, rng)
+    _sample_liver(values, field_box[0], _FIELD_STEP, warp, lobes, hollows, wall)
     liver = Field(values, field_box[0], _FIELD_STEP)
     lesions = _lesions(config, liver, scale, rng)
     cut = values.copy()
     _cut_lesions(cut, field_box[0], _FIELD_STEP, lesions.shapes)
-    wall = _wall(config, scale, rng)
-    return Body(
-        scale,
-        Field(cut, field_box[0], _FIELD_STEP),
-        liver,
-        warp,
-        wall,
-        _organs(scale, wild, rng),
-        lesions,
-        _ribs(wall, scale, rng),
-    )
+    organ = Field(cut, field_box[0], _FIELD_STEP)
+    organs = _organs(scale, wild, rng)
+    return Body(scale, organ, liver, warp, wall, organs, lesions, _ribs(wall, scale, rng), make_gut(scale, rng))
 
 
 def _jittered(shapes: FloatArray, wild: float, scale: float, rng: np.random.Generator) -> FloatArray:
@@ -250,11 +276,6 @@ def _organs(scale: float, wild: float, rng: np.random.Generator) -> Shapes:
         ((-34.0, -22.0, -80.0), (14.0, 16.0, 26.0), t.GUT_WALL),
         ((-34.0, -22.0, -80.0), (10.0, 12.0, 22.0), t.GUT_CONTENT),
     ]
-    for _ in range(14):
-        centre = (rng.uniform(-90.0, 105.0), rng.uniform(-85.0, 10.0), rng.uniform(-150.0, -82.0))
-        axes = rng.uniform(12.0, 24.0, 3)
-        inner = axes - rng.uniform(2.0, 4.0)
-        parts += [(centre, tuple(axes), t.GUT_WALL), (centre, tuple(inner), rng.choice([t.GAS, t.GUT_CONTENT, t.GUT_CONTENT]))]
     shapes = _jittered(np.array([[centre, axes] for centre, axes, _ in parts]), 0.5 * wild, scale, rng)
     labels = [float(label) for *_, label in parts]
     spine, spine_labels = _spine(scale, rng)
@@ -297,6 +318,45 @@ def _ribs(wall: Wall, scale: float, rng: np.random.Generator) -> Tubes:
                 radii.append(np.full(len(path) - 1, radius * scale))
                 labels.append(np.full(len(path) - 1, float(label)))
     return Tubes(*(np.concatenate(part) for part in (starts, ends, radii, labels)))
+
+
+def wander(start: FloatArray, way: FloatArray, length: float, turn: float, rng: np.random.Generator) -> FloatArray:
+    """Return a random walk of about this length with points 3 mm apart whose direction changes by ``turn`` a step, (n, 3) mm."""
+    steps = max(2, int(length / 3.0))
+    points = [np.asarray(start, dtype=np.float64)]
+    way = way / np.linalg.norm(way)
+    for _ in range(steps):
+        way = way + rng.normal(0.0, turn, 3)
+        way /= np.linalg.norm(way)
+        points.append(points[-1] + 3.0 * way)
+    return np.array(points)
+
+
+def make_gut(scale: float, rng: np.random.Generator) -> Tubes:
+    """Return colon and small bowel: walls filled with fluid, gas or both, pouched at random."""
+    loops = [(_between(_COLON + rng.normal(0.0, 7.0, _COLON.shape), 40), rng.uniform(15.0, 24.0), 2.0)]
+    for _ in range(9):
+        start = np.array([rng.uniform(-70.0, 85.0), rng.uniform(-75.0, -10.0), rng.uniform(-170.0, -80.0)])
+        loops.append((wander(start, rng.normal(0.0, 1.0, 3), 260.0, 0.35, rng), rng.uniform(8.0, 13.0), 2.4))
+    starts, ends, radii, labels = [], [], [], []
+    for path, radius, thick in loops:
+        size = radius * (1.0 + 0.18 * np.sin(np.arange(len(path) - 1) * rng.uniform(0.6, 1.4)))
+        content = np.where(np.repeat(rng.random(len(path) // 6 + 1) < 0.3, 6)[: len(path) - 1], Tissue.GAS, Tissue.GUT_CONTENT)
+        for part, label in ((size, np.full(len(size), Tissue.GUT_WALL)), (size - thick, content)):
+            starts.append(scale * path[:-1])
+            ends.append(scale * path[1:])
+            radii.append(scale * part)
+            labels.append(label.astype(np.float64))
+    return Tubes(*(np.concatenate(part) for part in (starts, ends, radii, labels)))
+
+
+def _between(points: FloatArray, count: int) -> FloatArray:
+    """Return points evenly between the given ones, (count * (n - 1) / 4, 3), on straight lines smoothed at the corners."""
+    at = np.linspace(0.0, len(points) - 1.0, count * (len(points) - 1) // 4)
+    path = np.stack([np.interp(at, np.arange(len(points)), points[:, k]) for k in range(3)], axis=1)
+    for _ in range(3):
+        path[1:-1] = 0.25 * path[:-2] + 0.5 * path[1:-1] + 0.25 * path[2:]
+    return path
 
 
 def _lesions(config: StudyConfig, liver: Field, scale: float, rng: np.random.Generator) -> Shapes:

@@ -20,7 +20,7 @@ IntArray = NDArray[np.int64]
 
 _NEAREST = 10
 _ALONG = np.array([0.12, 0.32, 0.52, 0.72, 0.9])
-_TOWARD = np.array([0.06, 0.18, 0.32, 0.5])
+_TOWARD = np.array([0.0, 0.08, 0.2, 0.4])
 _OPTIONS = 20
 _TRIED = 16
 
@@ -260,7 +260,9 @@ def _join_cost(
         return np.inf
     turn = u0 * v0 + u1 * v1 + u2 * v2
     along, apart = u0 * w0 + u1 * w1 + u2 * w2, v0 * w0 + v1 * w1 + v2 * w2
-    if apart > 0.75 * l1 * l2 or along < -0.3 * l0 * l2 or turn < 0.35 * l0 * l1:
+    # The wider a vessel, the less a side branch turns it.
+    straight = 1.0 - 0.65 * (rules.tip_radius / thick)
+    if apart > 0.75 * l1 * l2 or along < -0.3 * l0 * l2 or turn < straight * l0 * l1:
         return np.inf
     chord = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
     return rules.tip_radius**2 * (l0 * later + l1 * now + l2 - chord * now)

@@ -13,7 +13,7 @@ from vesselgraph.errors import ConfigError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.phantom.study import scanner
 from vesselgraph.phantom.study.body import Body, make_body
-from vesselgraph.phantom.study.phases import compose, tissue_values
+from vesselgraph.phantom.study.phases import ROUGHNESS, compose, tissue_values
 from vesselgraph.phantom.study.tissue import TissueMap, paint_tissue
 from vesselgraph.phantom.study.trees import Vessels, make_vessels
 from vesselgraph.phantom.study.truth import truth_graph
@@ -146,6 +146,7 @@ class _Scene:
         rng = _stream(config, _TEXTURE)
         self.texture = scanner.tissue_texture(self.shape, fine, config.texture, config.texture_length, rng)
         self.texture += scanner.tissue_texture(self.shape, fine, config.patchiness, 14.0, rng)
+        self.texture *= compose(self.tissue, ROUGHNESS)
 
     def scan(self, name: str, look: PhaseLook) -> Image:
         """Return one phase without noise."""

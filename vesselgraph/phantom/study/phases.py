@@ -27,6 +27,13 @@ _FIXED = {
 }
 
 
+_ROUGH = {Tissue.AIR: 0.0, Tissue.LUNG: 8.0, Tissue.FAT: 1.5, Tissue.MUSCLE: 2.5, Tissue.CORTEX: 10.0, Tissue.MARROW: 10.0}
+_ROUGH |= {Tissue.GUT_WALL: 2.0, Tissue.GUT_CONTENT: 5.0, Tissue.PANCREAS: 4.0, Tissue.METASTASIS: 2.0, Tissue.RIM: 2.0}
+_ROUGH |= {Tissue.CYST: 0.3, Tissue.BILE: 0.3, Tissue.KIDNEY_CORTEX: 1.5, Tissue.KIDNEY_MEDULLA: 2.0, Tissue.GAS: 2.0}
+ROUGHNESS = np.array([_ROUGH.get(label, 1.0) for label in Tissue], dtype=np.float32)
+"""How much more each tissue varies than the liver."""
+
+
 def tissue_values(look: PhaseLook, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the HU of each label of :class:`Tissue` in one phase, float32."""
     values = dict(_FIXED)
@@ -45,7 +52,7 @@ def tissue_values(look: PhaseLook, rng: np.random.Generator) -> NDArray[np.float
 
 
 def compose(tissue: TissueMap, values: NDArray[np.float32]) -> Image:
-    """Return the HU of every voxel without vessels."""
+    """Return the value of every voxel by its labels' values: HU without vessels, or roughness."""
     result = values[tissue.second]
     result += tissue.share * (values[tissue.first] - result)
     return np.asarray(result)

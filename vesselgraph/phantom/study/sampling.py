@@ -57,6 +57,8 @@ def sample_study_config(seed: int, ranges: StudyRanges | None = None) -> StudyCo
         blur=draw(ranges.blur),
         sharpness=draw(ranges.sharpness),
         noise_length=draw(ranges.noise_length),
+        noise_ramp=draw(ranges.noise_ramp),
+        noise_aspect=draw(ranges.noise_aspect),
         streaks=draw(ranges.streaks) if rng.random() < ranges.streaks_fraction else 0.0,
         **_looks(ranges, noise, draw),
     )

@@ -90,13 +90,16 @@ def scan_noise(shape: tuple[int, int, int], config: StudyConfig, std: float, rng
     spectrum = fft.rfft2(white, axes=(1, 2))
     fy = fft.fftfreq(shape[1], config.spacing[1])[:, None]
     fx = fft.rfftfreq(shape[2], config.spacing[2])[None, :]
-    f = np.sqrt(fy**2 + fx**2)
-    length = max(config.noise_length, 0.05)
-    spectrum *= np.asarray(np.sqrt(f + 0.06) * np.exp(-0.5 * (2.0 * np.pi * f * 0.5 * length) ** 2), dtype=np.float32)
+    # A body that is wider than deep gives noise that is longer from side to side.
+    f = np.sqrt((fy / config.noise_aspect) ** 2 + (fx * config.noise_aspect) ** 2)
+    falling = np.exp(-((np.pi * f * max(config.noise_length, 0.05)) ** 2))
+    spectrum *= np.asarray((f + 0.05) ** (0.5 * config.noise_ramp) * falling, dtype=np.float32)
     noise = fft.irfft2(spectrum, s=shape[1:], axes=(1, 2))
     overlap = config.slice_thickness / config.spacing[0]
-    noise = ndimage.gaussian_filter1d(noise, 0.42 * overlap, axis=0, mode="wrap", truncate=3.0)
-    return np.asarray(noise * np.float32(std / max(float(noise.std()), 1e-6)), dtype=np.float32)
+    noise = ndimage.gaussian_filter1d(noise, 0.36 * overlap, axis=0, mode="wrap", truncate=3.0)
+    noise *= np.float32(std / max(float(noise.std()), 1e-6))
+    level = 1.0 + tissue_texture(shape, np.array(config.spacing), 0.12, 30.0, rng)
+    return np.asarray(noise * np.maximum(level, 0.5), dtype=np.float32)
 
 
 def streaks(shape: tuple[int, int, int], config: StudyConfig, rng: np.random.Generator) -> Image:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.phantom.anatomy import ellipsoid, smooth_union
-from vesselgraph.phantom.study.body import Body, Shapes, Tissue, Tubes, Wall
+from vesselgraph.phantom.study.body import Body, Shapes, Tissue, Tubes, Wall, skin_distance
 from vesselgraph.phantom.study.growth import Field, field_at
 from vesselgraph.space import FloatArray, Space
 
 _AIR, _LUNG, _FAT, _MUSCLE = int(Tissue.AIR), int(Tissue.LUNG), int(Tissue.FAT), int(Tissue.MUSCLE)
 _LIVER, _SKIN = int(Tissue.LIVER), int(Tissue.SKIN)
+_GUT_WALL, _GUT_CONTENT, _GAS = int(Tissue.GUT_WALL), int(Tissue.GUT_CONTENT), int(Tissue.GAS)
 _BLOCK = 8
 _DIAPHRAGM = 3.0
 
@@ -56,20 +57,9 @@ def _cover(distance: float, voxel: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _skin_distance(x: float, y: float, wall: Wall) -> float:
-    """Return about the signed distance to the skin: a cylinder between an ellipse and a rounded box."""
-    u, v = abs(x) / wall.half[0], abs(y) / wall.half[1]
-    one = (u**2.4 + v**2.4) ** (1.0 / 2.4)
-    if one < 1e-6:
-        return -wall.half[1]
-    slope = np.sqrt((u**1.4 / wall.half[0]) ** 2 + (v**1.4 / wall.half[1]) ** 2) / one**1.4
-    return (one - 1.0) / max(slope, 1e-6)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _base(x: float, y: float, z: float, liver: float, wall: Wall, dome: FloatArray, voxel: float) -> tuple[int, int, float]:
     """Return the composition by skin, fat, wall, lung and the fat of the belly."""
-    skin = _skin_distance(x, y, wall)
+    skin = skin_distance(x, y, wall)
     if skin > voxel:
         return _AIR, _AIR, 1.0
     first, second, share = _add(_AIR, _AIR, 1.0, _SKIN, _cover(skin, voxel))
@@ -149,8 +139,10 @@ def _paint(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _paint_tubes(tissue: TissueMap, space_start: FloatArray, space_end: FloatArray, tubes: Tubes, spacing: FloatArray) -> None:
-    """Paint capsules whose ends are given in grid-axis mm."""
+def _paint_tubes(
+    tissue: TissueMap, space_start: FloatArray, space_end: FloatArray, tubes: Tubes, spacing: FloatArray, inside: int
+) -> None:
+    """Paint capsules whose ends are given in grid-axis mm; only over the tissue ``inside`` and over gut, if not -1."""
     voxel = (spacing[0] * spacing[1] * spacing[2]) ** (1.0 / 3.0)
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
     for s in range(len(tubes.radius)):
@@ -167,6 +159,9 @@ def _paint_tubes(tissue: TissueMap, space_start: FloatArray, space_end: FloatArr
                     t = min(max(t, 0.0), 1.0)
                     gap = np.sqrt((p0 - t * (b[0] - a[0])) ** 2 + (p1 - t * (b[1] - a[1])) ** 2 + (p2 - t * (b[2] - a[2])) ** 2)
                     part = _cover(gap - r, voxel)
+                    here = int(tissue.first[i, j, k])
+                    if inside >= 0 and here != inside and here not in (_GUT_WALL, _GUT_CONTENT, _GAS):
+                        continue
                     if part > 0.0 and tissue.liver[i, j, k] > 0.0:
                         first, second, share = _add(
                             tissue.first[i, j, k], tissue.second[i, j, k], tissue.share[i, j, k], int(tubes.labels[s]), part
@@ -182,7 +177,8 @@ def paint_tissue(body: Body, space: Space, shape: tuple[int, int, int]) -> Tissu
     )
     frame = np.column_stack([space.direction * space.spacing, space.origin])
     _paint(tissue, frame, body.liver, body.warp, body.wall, body.shapes, body.lesions)
-    start = space.to_index(body.bones.start) * space.spacing
-    end = space.to_index(body.bones.end) * space.spacing
-    _paint_tubes(tissue, start, end, body.bones, space.spacing.copy())
+    for tubes, inside in ((body.gut, _FAT), (body.bones, -1)):
+        start = space.to_index(tubes.start) * space.spacing
+        end = space.to_index(tubes.end) * space.spacing
+        _paint_tubes(tissue, start, end, tubes, space.spacing.copy(), inside)
     return tissue
