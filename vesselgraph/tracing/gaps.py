@@ -25,33 +25,98 @@ _COLD_COST = 20.0
 _CAPSULE = 3.0
 # A gap ends where heat is just above the threshold, the skeleton up to so many voxels later.
 _SLACK = 3.0
-# A tip's direction is that of its last voxels; a branch shorter than these has none, and may be left at up to a right angle.
-_N_DIRECTION, _N_SHORT = 8, 5
+# A path from voxel to voxel is up to so much longer than the curve it follows.
+_ON_GRID = 1.15
+# A tip's direction is that of its last voxels. A branch of at most so many voxels with one free end is a spur, or even a bump.
+_N_DIRECTION, _N_SPUR, _N_BUMP = 8, 6, 3
+# At a blunt end the middle of the skeleton within `_N_DIRECTION` steps lies at least so many voxels behind.
+_LEAST_LEAN, _BLUNT_COSINE, _MOST_REACHED = 1.2, 0.0, 128
 _MOST_VESSELS = 24
 _LONGEST = 96
 
 
 @njit(cache=True, nogil=True)
-def _curve_ends(voxels, ends, offset, members, degree, tips, branch, outward, is_short):  # type: ignore[no-untyped-def]
-    """Fill the free ends of all branches: voxel, branch, unit direction outward, whether too short for one; return how many."""
+def _place(skeleton, row_start, voxels, shape, ids, skeleton_of):  # type: ignore[no-untyped-def]
+    """Fill the foreground id of each skeleton voxel, and the other way round."""
+    for v in range(len(skeleton)):
+        z, y, x = skeleton[v]
+        ids[v] = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], z, y, x)
+        skeleton_of[ids[v]] = v
+
+
+@njit(cache=True, nogil=True)
+def _direction(voxels, offset, members, e, side, out):  # type: ignore[no-untyped-def]
+    """Fill the unit direction in which branch ``e`` runs out of its first (side 0) or last voxel; return whether it has one."""
+    first, stop = offset[e], offset[e + 1]
+    back = min(_N_DIRECTION - 1, stop - first - 1)
+    here = members[first] if side == 0 else members[stop - 1]
+    there = members[first + back] if side == 0 else members[stop - 1 - back]
+    norm = 0.0
+    for k in range(3):
+        out[k] = voxels[here, k] - voxels[there, k]
+        norm += out[k] ** 2
+    if norm > 0.0:
+        out /= np.sqrt(norm)
+    return norm > 0.0
+
+
+@njit(cache=True, nogil=True)
+def _lean(start, voxels, ids, skeleton_of, neighbours, out):  # type: ignore[no-untyped-def]
+    """Fill the mean offset from a skeleton voxel to the skeleton within some steps of it; return its length.
+
+    Close to 0 in the middle of a vessel, where what lies before and behind balances; several voxels at its end.
+    """
+    reached = np.empty(_MOST_REACHED, np.int64)
+    reached[0] = start
+    n, first = 1, 0
+    for _ in range(_N_DIRECTION):
+        last = n
+        for i in range(first, last):
+            for k in range(26):
+                u = neighbours[ids[reached[i]], k]
+                v = skeleton_of[u] if u >= 0 else -1
+                is_new = v >= 0 and n < _MOST_REACHED
+                for j in range(n):
+                    is_new &= reached[j] != v
+                if is_new:
+                    reached[n] = v
+                    n += 1
+        first = last
+    length = 0.0
+    for k in range(3):
+        out[k] = 0.0
+        for i in range(n):
+            out[k] += voxels[reached[i], k] - voxels[start, k]
+        out[k] /= n
+        length += out[k] ** 2
+    return np.sqrt(length)
+
+
+@njit(cache=True, nogil=True)
+def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbours, cosine, tips, branch, outward, cosines):  # type: ignore[no-untyped-def]
+    """Fill the ends to search from: voxel, branch, unit direction, smallest cosine to it; return how many.
+
+    A short spur is a corner of a blunt end if the skeleton around its base leans away from it. It then points where the end
+    points, and what it meets may lie aside. Else it sticks out of a vessel's side and is no end, if it is very short.
+    """
+    own, main = np.empty(3), np.empty(3)
     n = 0
     for e in range(len(ends)):
-        first, stop = offset[e], offset[e + 1]
         for side in range(2):
-            if degree[ends[e, side]] != 1:
+            cosines[n] = cosine
+            if degree[ends[e, side]] != 1 or not _direction(voxels, offset, members, e, side, own):
                 continue
-            here = members[first] if side == 0 else members[stop - 1]
-            back = min(_N_DIRECTION - 1, stop - first - 1)
-            there = members[first + back] if side == 0 else members[stop - 1 - back]
-            norm = 0.0
-            for k in range(3):
-                outward[n, k] = voxels[here, k] - voxels[there, k]
-                norm += outward[n, k] ** 2
-            if norm == 0.0:
-                continue
-            outward[n] /= np.sqrt(norm)
-            tips[n], branch[n] = here, e
-            is_short[n] = stop - first <= _N_SHORT and degree[ends[e, 1 - side]] > 1
+            tip, base = members[offset[e]], members[offset[e + 1] - 1]
+            if side == 1:
+                tip, base = base, tip
+            if offset[e + 1] - offset[e] <= _N_SPUR and degree[ends[e, 1 - side]] > 1:
+                lean = _lean(base, voxels, ids, skeleton_of, neighbours, main)
+                if lean >= _LEAST_LEAN:
+                    own[:] = -main / lean
+                    cosines[n] = min(cosine, _BLUNT_COSINE)
+                elif offset[e + 1] - offset[e] <= _N_BUMP:
+                    continue
+            tips[n], branch[n], outward[n] = tip, e, own
             n += 1
     return n
 
@@ -78,9 +143,9 @@ def _straight_cost(heat, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _find_feet(tip, outward, own, reach, min_cosine, n_chains, ends, skeleton, heat, feet, order):  # type: ignore[no-untyped-def]
+def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, heat, feet, order):  # type: ignore[no-untyped-def]
     """Fill ``feet`` with the best skeleton voxel of each vessel ahead, by rising straight cost; return how many."""
-    voxels, line_start, node_of_voxel, chain_of = skeleton
+    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
     n_planes, n_rows, _ = heat.shape
     vessel = np.empty(_MOST_VESSELS, np.int64)
     score = np.empty(_MOST_VESSELS)
@@ -120,13 +185,13 @@ def _find_feet(tip, outward, own, reach, min_cosine, n_chains, ends, skeleton, h
 
 
 @njit(cache=True, nogil=True)
-def _cheapest_path(tip, foot, own, ends, n_chains, skeleton, heat, room, path):  # type: ignore[no-untyped-def]
-    """Fill the cheapest path from a tip to the first other skeleton voxel on the way to ``foot``; return length, foot, cost.
+def _cheapest_path(tip, foot, own, ends, skeleton, thick, heat, room, path):  # type: ignore[no-untyped-def]
+    """Fill the cheapest path from a tip to the first skeleton voxel of another vessel beyond a gap; return length and foot.
 
-    The path stays inside a capsule around the straight line. Length 0: none.
+    The path stays inside a capsule around the straight line to ``foot``. Length 0: none.
     """
-    voxels, line_start, node_of_voxel, chain_of = skeleton
-    cost, keys, items, place, parent = room
+    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
+    cost, keys, items, place, parent, crossed = room
     margin = int(_CAPSULE) + 1
     a, b = voxels[tip], voxels[foot]
     low, size = np.empty(3, np.int64), np.empty(3, np.int64)
@@ -140,17 +205,20 @@ def _cheapest_path(tip, foot, own, ends, n_chains, skeleton, heat, room, path): 
     cost[:n_box] = np.inf
     place[:n_box] = -1
     start = ((a[0] - low[0]) * size[1] + a[1] - low[1]) * size[2] + a[2] - low[2]
-    cost[start], parent[start] = 0.0, -1
+    cost[start], parent[start], crossed[start] = 0.0, -1, False
     n_heap = heap_push(keys, items, place, 0, 0.0, start)
     while n_heap:
         here, n_heap = heap_pop(keys, items, place, n_heap)
         z, y, x = here // (size[1] * size[2]) + low[0], here // size[2] % size[1] + low[1], here % size[2] + low[2]
-        v = voxel_at(line_start, voxels, heat.shape[0], heat.shape[1], heat.shape[2], z, y, x)
-        if v >= 0 and v != tip:
-            name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
-            if name in (own, n_chains + ends[0], n_chains + ends[1]):
-                continue
-            return _unwind(here, parent, low, size, path), v, cost[here]
+        if voxel_at(thick[0], thick[1], heat.shape[0], heat.shape[1], heat.shape[2], z, y, x) < 0:
+            crossed[here] = True
+        elif crossed[here]:
+            v = voxel_at(line_start, voxels, heat.shape[0], heat.shape[1], heat.shape[2], z, y, x)
+            if v >= 0:
+                name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
+                if name in (own, n_chains + ends[0], n_chains + ends[1]):
+                    continue
+                return _unwind(here, parent, low, size, path), v
         for k in range(26):
             fz, fy, fx = z + OFFSETS[k, 0], y + OFFSETS[k, 1], x + OFFSETS[k, 2]
             iz, iy, ix = fz - low[0], fy - low[1], fx - low[2]
@@ -165,9 +233,9 @@ def _cheapest_path(tip, foot, own, ends, n_chains, skeleton, heat, room, path): 
             step = np.sqrt(OFFSETS[k, 0] ** 2 + OFFSETS[k, 1] ** 2 + OFFSETS[k, 2] ** 2)
             onward = cost[here] + step / (heat[fz, fy, fx] + 1.0 / _COLD_COST)
             if onward < cost[there]:
-                cost[there], parent[there] = onward, here
+                cost[there], parent[there], crossed[there] = onward, here, crossed[here]
                 n_heap = heap_push(keys, items, place, n_heap, onward, there)
-    return 0, -1, np.inf
+    return 0, -1
 
 
 @njit(cache=True, nogil=True)
@@ -190,12 +258,12 @@ def _unwind(last, parent, low, size, path):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _gap(path, row_start, voxels, shape):  # type: ignore[no-untyped-def]
+def _gap(path, thick, shape):  # type: ignore[no-untyped-def]
     """Return the length of a path outside of the foreground, voxels."""
     total = 0.0
     before = True
     for i in range(len(path)):
-        inside = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], path[i, 0], path[i, 1], path[i, 2]) >= 0
+        inside = voxel_at(thick[0], thick[1], shape[0], shape[1], shape[2], path[i, 0], path[i, 1], path[i, 2]) >= 0
         if i > 0 and not (inside and before):
             total += np.sqrt(float(((path[i] - path[i - 1]) ** 2).sum()))
         before = inside
@@ -203,40 +271,29 @@ def _gap(path, row_start, voxels, shape):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, parallel=True)
-def _search_all(tips, branch, outward, cosines, skeleton, ends, heat, row_start, voxels, max_gap, foot, length, path):  # type: ignore[no-untyped-def]
+def _search_all(tips, branch, outward, cosines, skeleton, ends, heat, thick, max_gap, foot, length, path):  # type: ignore[no-untyped-def]
     """Fill for each tip up to ``foot.shape[1]`` bridges: foot (-1: none), number of voxels, and the voxels."""
-    n_chains = len(ends)
     reach = max_gap + _SLACK
     n_room = (int(reach) + 2 * int(_CAPSULE) + 4) ** 3
     for i in prange(len(tips)):
+        own, own_ends = branch[i], ends[branch[i]]
         feet, order = np.empty(_MOST_VESSELS, np.int64), np.empty(_MOST_VESSELS, np.int64)
-        n_feet = _find_feet(
-            tips[i], outward[i], branch[i], reach, cosines[i], n_chains, ends[branch[i]], skeleton, heat, feet, order
-        )
+        n_feet = _find_feet(tips[i], outward[i], own, reach, cosines[i], own_ends, skeleton, heat, feet, order)
         if n_feet == 0:
             continue
-        room = (
-            np.empty(n_room),
-            np.empty(n_room),
-            np.empty(n_room, np.int32),
-            np.empty(n_room, np.int32),
-            np.empty(n_room, np.int32),
-        )
+        numbers = np.empty((3, n_room), np.int32)
+        costs = np.empty((2, n_room))
+        room = (costs[0], costs[1], numbers[0], numbers[1], numbers[2], np.empty(n_room, np.bool_))
         found = 0
         for rank in range(n_feet):
             if found == foot.shape[1]:
                 break
             goal = feet[order[rank]]
-            n, end, _ = _cheapest_path(
-                tips[i], goal, branch[i], ends[branch[i]], n_chains, skeleton, heat, room, path[i, found]
-            )
-            known = n < 3
+            n, end = _cheapest_path(tips[i], goal, own, own_ends, skeleton, thick, heat, room, path[i, found])
+            is_new = n > 0
             for other in range(found):
-                known |= foot[i, other] == end
-            if known:
-                continue
-            gap = _gap(path[i, found, :n], row_start, voxels, heat.shape)
-            if 0.0 < gap <= max_gap:
+                is_new &= foot[i, other] != end
+            if is_new and _gap(path[i, found, :n], thick, heat.shape) <= _ON_GRID * max_gap:
                 foot[i, found], length[i, found] = end, n
                 found += 1
 
@@ -265,8 +322,7 @@ def propose_bridges(
     max_gap : voxels
         Longest stretch of a bridge outside of the foreground.
     max_turn_deg : float
-        Largest angle between the direction of the end and the straight line of the bridge; at least a right angle at ends of
-        very short branches, whose direction says nothing.
+        Largest angle between the direction of the end and the straight line of the bridge.
     n_candidates : int
         Most bridges a tip.
 
@@ -285,22 +341,39 @@ def propose_bridges(
     degree = np.bincount(chains.ends.ravel(), minlength=chains.n_nodes)
     n_ends = 2 * len(chains.ends)
     tips, branch = np.empty(n_ends, np.int64), np.empty(n_ends, np.int64)
-    outward, is_short = np.empty((n_ends, 3)), np.empty(n_ends, np.bool_)
-    n = _curve_ends(voxels, chains.ends, chains.offset, chains.members, degree, tips, branch, outward, is_short)
-    cosine = np.cos(np.deg2rad(max_turn_deg))
-    cosines = np.where(is_short[:n], min(cosine, 0.0), cosine)
+    outward, cosines = np.empty((n_ends, 3)), np.empty(n_ends + 1)
+    ids = np.empty(len(voxels), np.int64)
+    skeleton_of = np.full(len(foreground), -1, np.int32)
+    _place(voxels, foreground.row_start, foreground.voxels, shape, ids, skeleton_of)
+    cosine = float(np.cos(np.deg2rad(max_turn_deg)))
+    n = _curve_ends(
+        voxels, chains.ends, chains.offset, chains.members, degree, ids, skeleton_of, foreground.neighbours, cosine,
+        tips, branch, outward, cosines,
+    )  # fmt: skip
     line = voxels[:, 0] * shape[1] + voxels[:, 1]
     line_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
     chain_of = np.full(len(voxels), -1, np.int64)
     chain_of[chains.members] = np.repeat(np.arange(len(chains.ends)), np.diff(chains.offset))
-    skeleton = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of)
+    skeleton = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of, len(chains.ends))
+    thick = (foreground.row_start, foreground.voxels)
     foot = np.full((n, n_candidates), -1, np.int64)
     length = np.zeros((n, n_candidates), np.int64)
     path = np.empty((n, n_candidates, _LONGEST, 3), np.int64)
+    kept = slice(0, n)
     _search_all(
-        tips[:n], branch[:n], outward[:n], cosines, skeleton, chains.ends, heat, foreground.row_start, foreground.voxels,
-        float(max_gap), foot, length, path,
-    )  # fmt: skip
+        tips[kept],
+        branch[kept],
+        outward[kept],
+        cosines[kept],
+        skeleton,
+        chains.ends,
+        heat,
+        thick,
+        float(max_gap),
+        foot,
+        length,
+        path,
+    )
     i, j = np.nonzero(foot >= 0)
     offset = np.concatenate([[0], np.cumsum(length[i, j])]).astype(np.int64)
     inside = np.arange(_LONGEST) < length[i, j][:, None]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vesselgraph.config import TraceConfig
-from vesselgraph.tracing.gaps import propose_bridges
 from vesselgraph.tracing.foreground import Foreground
+from vesselgraph.tracing.gaps import propose_bridges
 from vesselgraph.tracing.skeleton import Chains
 
 IntArray = NDArray[np.int64]

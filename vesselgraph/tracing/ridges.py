@@ -25,6 +25,8 @@ from vesselgraph.tracing.foreground import Foreground
 SIGMA_VOX = 0.8
 """Width of the smoothing of the height."""
 
+# The height may bend upwards along a ridge by this share of the weaker curvature across it.
+_LEAST_RATIO = 0.5
 _REACH = 2
 _MARGIN = _REACH + 1
 _TILE = (8, 8, 16)
@@ -123,7 +125,9 @@ def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
     huv = a * u0 * v0 + b * u1 * v1 + c * u2 * v2 + d * (u0 * v1 + u1 * v0) + e * (u0 * v2 + u2 * v0) + f * (u1 * v2 + u2 * v1)
     determinant = huu * hvv - huv * huv
     weaker = 0.5 * (huu + hvv) + math.sqrt(max(0.0, 0.25 * (huu - hvv) ** 2 + huv * huv))
-    if determinant <= 0.0 or weaker > -required:
+    # On the flank of a bent ridge the height bends upwards along the slope, more than it bends down across it.
+    along = a * t0 * t0 + b * t1 * t1 + c * t2 * t2 + 2.0 * (d * t0 * t1 + e * t0 * t2 + f * t1 * t2)
+    if determinant <= 0.0 or weaker > -required or along > -_LEAST_RATIO * weaker:
         return math.inf
     gu, gv = g0 * u0 + g1 * u1 + g2 * u2, g0 * v0 + g1 * v1 + g2 * v2
     du, dv = (huv * gv - hvv * gu) / determinant, (huv * gu - huu * gv) / determinant
