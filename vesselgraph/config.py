@@ -122,7 +122,7 @@ class HeatmapConfig(StageConfig):
     method: Literal["ridge", "network"] = Field("ridge", description="ridge: a filter, no training; network: trained weights")
     weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
-    window: int = Field(96, ge=16, le=512, description="side of the box the network sees at once, voxels")
+    window: int = Field(64, ge=16, le=512, description="side of the box the network sees at once, voxels")
     overlap_fraction: float = Field(0.25, ge=0, le=0.75, description="share of that side by which neighbouring boxes overlap")
     step: float | None = Field(
         None,
