@@ -38,8 +38,8 @@ def test_given_heatmap_is_traced_on_its_own_grid():
 
 
 def test_half_the_step_needs_eight_times_the_tracing_memory():
-    coarse = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=1"]))
-    fine = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=0.5"]))
+    coarse = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=2"]))
+    fine = estimate(shape=(100, 100, 100), spacing=(1, 1, 1), config=PipelineConfig.build(overrides=["heatmap.step=1"]))
     assert fine.tracing_gb == pytest.approx(8 * coarse.tracing_gb)
 
 

@@ -64,7 +64,7 @@ def estimate_memory(
     shape, spacing : (3,), (3,) mm
         Of the image grid, array order.
     config : PipelineConfig
-        ``heatmap.step`` sets the tracing grid.
+        ``heatmap`` sets the step of the tracing grid.
     n_phases : int
         Images that are held at once.
     bytes_per_voxel : float
@@ -83,7 +83,9 @@ def estimate_memory(
     n_voxels = float(np.prod(np.asarray(shape, dtype=np.float64)))
     extent = np.asarray(shape, dtype=np.float64) * np.asarray(spacing, dtype=np.float64)
     traced = extent if traced_extent is None else np.minimum(extent, np.asarray(traced_extent, dtype=np.float64))
-    n_traced = float(np.prod(np.ceil(traced / config.heatmap.step) if heatmap is None else np.asarray(heatmap, np.float64)))
+    step = config.heatmap.step_for(np.asarray(spacing, dtype=np.float64).tolist())
+    traced_shape = np.ceil(traced / step) if heatmap is None else np.asarray(heatmap, dtype=np.float64)
+    n_traced = float(np.prod(traced_shape))
     return MemoryEstimate(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
         tracing_gb=n_traced * _TRACING_BYTES / _GB,

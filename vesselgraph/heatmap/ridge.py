@@ -62,7 +62,8 @@ def ridge_heat(
     combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
     values = flatten_outside(image, inside, core, config)
-    radii = np.geomspace(max(config.min_radius, 0.7 * voxel), max(config.max_radius, config.min_radius, voxel), config.n_scales)
+    smallest = config.smallest_radius(voxel)
+    radii = np.geomspace(max(smallest, 0.7 * voxel), max(config.max_radius, smallest, voxel), config.n_scales)
     sigmas = radii / _RADIUS_PER_SIGMA / voxel
     best, radius = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
     hint, answer = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
