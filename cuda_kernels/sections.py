@@ -89,7 +89,7 @@ def half_widths(profile, low, high, guess, width):  # type: ignore[no-untyped-de
         width[i] = _half_width(profile, low[i], high[i], i, guess[i])
 
 
-def section_radii(volume: Any, points: Any, first: Any, second: Any, branch: tuple[Any, Any], guess: Any) -> Any:
+def section_radii(volume: Any, points: Any, first: Any, second: Any, guess: Any, branch: tuple[Any, Any]) -> Any:
     """Return the radius that the cross-section of an image gives at each path point, (n,) float32 device array; 0 if none.
 
     Parameters
@@ -100,10 +100,10 @@ def section_radii(volume: Any, points: Any, first: Any, second: Any, branch: tup
         Path points in voxels of the image.
     first, second : (n, 3) float32 device arrays
         What one mm along two directions across the path is in voxels.
-    branch : two (n,) int32 device arrays
-        First point, and one past the last, of the branch that each point belongs to.
     guess : (n,) float32 device array
         Radius guess in mm.
+    branch : two (n,) int32 device arrays
+        First point, and one past the last, of the branch that each point belongs to.
     """
     n = guess.size
     profile, width = cuda.device_array((_N_RINGS, n), np.float32), cuda.device_array(n, np.float32)

@@ -27,7 +27,7 @@ from cuda_kernels.single import on_device
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.topology import is_simple
 
-N_LEVELS = 256
+N_LEVELS = 64
 _N_SUBFIELDS = 8
 
 

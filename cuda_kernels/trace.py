@@ -72,12 +72,12 @@ class CudaKernels:
         volume = cuda.device_array(found.shape, np.float32)
         if field.from_mask:
             launch(fill, volume.size, volume.reshape(volume.size), np.float32(0.0))
-            base = ridges.wide_curvature(found, own_depth, WIDE_VOX, WIDE_MASK_CURVATURE, MASK_CURVATURE)
+            base = ridges.wide_curvature(found, own_depth, WIDE_VOX, float(WIDE_MASK_CURVATURE), float(MASK_CURVATURE))
             lift, share = own_depth, 0.0
         else:
             volume.copy_to_device(self._heat)
             base, share = ridges.constant(len(found), 0.0), config.min_curvature
-            lift = ridges.scaled(own_depth, DEPTH_WEIGHT)
+            lift = ridges.scaled(own_depth, float(DEPTH_WEIGHT))
         value, distance = ridges.find_ridges(volume, found, lift, base, share)
         level = ridges.removal_levels(value, distance, config.ridge_width, N_LEVELS)
         return compacted(thin(found, level)).astype(np.int64)
@@ -86,10 +86,9 @@ class CudaKernels:
         """Return the radius at which the image falls half-way to the background at each path point, (M,) mm; else NaN."""
         points, edge = image.space.to_index(graph.path_position), graph.edge_of_point
         first, second = (image.space.to_index(graph.path_position + axis) - points for axis in cross_axes(graph))
-        branch = tuple(cuda.to_device(ends[edge].astype(np.int32)) for ends in (graph.path_offset[:-1], graph.path_offset[1:]))
-        volume, *columns = (
-            cuda.to_device(np.ascontiguousarray(array, dtype=np.float32))
-            for array in (image.array, points, first, second, guess)
-        )
-        width = sections.section_radii(volume, *columns[:3], (branch[0], branch[1]), columns[3]).copy_to_host()
+        low, high = graph.path_offset[:-1][edge], graph.path_offset[1:][edge]
+        branch = cuda.to_device(low.astype(np.int32)), cuda.to_device(high.astype(np.int32))
+        arrays = (image.array, points, first, second, guess)
+        sent = [cuda.to_device(np.ascontiguousarray(array, dtype=np.float32)) for array in arrays]
+        width = sections.section_radii(sent[0], sent[1], sent[2], sent[3], sent[4], branch).copy_to_host()
         return np.where(width > 0.0, width, np.nan).astype(np.float64)

@@ -19,7 +19,7 @@ no_card = pytest.mark.skipif(device.SIMULATED or cuda.is_available(), reason="th
 def test_cuda_without_a_device_says_what_to_install():
     with pytest.raises(BackendUnavailableError, match=r'pip install "vesselgraph\[cuda\]".*trace.backend = "numba"'):
         kernels_for("cuda")
-    with pytest.raises(BackendUnavailableError, match="expected .*; got .*; on a machine with an NVIDIA driver"):
+    with pytest.raises(BackendUnavailableError, match=r"expected .*; got .*; on a machine with an NVIDIA driver"):
         CudaKernels()
 
 
