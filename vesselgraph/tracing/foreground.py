@@ -98,7 +98,7 @@ def _fill(begin, end, heat, inside, bounded, threshold, row_start, voxels):  # t
 
 @njit(cache=True, nogil=True)
 def _join_lines(begin, end, voxels, row_start, n_planes, n_rows, neighbours):  # type: ignore[no-untyped-def]
-    """Fill ``neighbours`` by walking each line beside the nine lines around it."""
+    """Fill ``neighbours`` of the voxels on some planes by walking each line beside the nine lines around it."""
     for z in range(begin, end):
         for y in range(n_rows):
             line = z * n_rows + y
@@ -108,26 +108,30 @@ def _join_lines(begin, end, voxels, row_start, n_planes, n_rows, neighbours):  #
             slot = 0
             for dz in range(-1, 2):
                 for dy in range(-1, 2):
-                    own = dz == 0 and dy == 0
-                    width = 2 if own else 3
+                    if dz == 0 and dy == 0:
+                        for i in range(first, last):
+                            x = voxels[i, 2]
+                            neighbours[i, 12] = i - 1 if i > first and voxels[i - 1, 2] == x - 1 else -1
+                            neighbours[i, 13] = i + 1 if i + 1 < last and voxels[i + 1, 2] == x + 1 else -1
+                        slot += 2
+                        continue
                     there = 0 <= z + dz < n_planes and 0 <= y + dy < n_rows
                     j = row_start[line + dz * n_rows + dy] if there else 0
                     stop = row_start[line + dz * n_rows + dy + 1] if there else 0
                     for i in range(first, last):
-                        for k in range(width):
-                            neighbours[i, slot + k] = -1
                         x = voxels[i, 2]
                         while j < stop and voxels[j, 2] < x - 1:
                             j += 1
-                        k = j
-                        while k < stop and voxels[k, 2] <= x + 1:
-                            step = voxels[k, 2] - x
-                            if not own:
-                                neighbours[i, slot + step + 1] = k
-                            elif step != 0:
-                                neighbours[i, slot + (step + 1) // 2] = k
-                            k += 1
-                    slot += width
+                        # Without branches: each of three columns is the next voxel of the other line, or is not there.
+                        here = j < stop and voxels[j, 2] == x - 1
+                        neighbours[i, slot] = j if here else -1
+                        k = j + here
+                        here = k < stop and voxels[k, 2] == x
+                        neighbours[i, slot + 1] = k if here else -1
+                        k += here
+                        here = k < stop and voxels[k, 2] == x + 1
+                        neighbours[i, slot + 2] = k if here else -1
+                    slot += 3
 
 
 def find_foreground(

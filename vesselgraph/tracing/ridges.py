@@ -29,7 +29,7 @@ SIGMA_VOX = 0.8
 _LEAST_RATIO = 0.5
 _REACH = 2
 _MARGIN = _REACH + 1
-_TILE = (8, 8, 16)
+_TILE = (8, 8, 32)
 
 
 def _gaussian(sigma: float) -> NDArray[np.float32]:
@@ -92,6 +92,17 @@ def ridge_direction(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def bends_twice(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
+    """Return whether two or three eigenvalues of [[a, d, e], [d, b, f], [e, f, c]] are negative, from its invariants alone."""
+    trace = a + b + c
+    minors = a * b + a * c + b * c - d * d - e * e - f * f
+    determinant = a * (b * c - f * f) - d * (d * c - f * e) + e * (d * f - b * e)
+    if determinant > 0.0:
+        return trace <= 0.0 or minors <= 0.0
+    return trace < 0.0 and minors > 0.0
+
+
+@njit(cache=True, nogil=True)
 def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
     """Return how far the ridge of ``field`` passes from the centre of an inner voxel, in voxels; infinite if there is none.
 
@@ -107,6 +118,9 @@ def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
     d = 0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x])
     e = 0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1])
     f = 0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1])
+    # Most voxels end here: flanks and edges of a vessel bend down in one direction only.
+    if not bends_twice(a + required, b + required, c + required, d, e, f):
+        return math.inf
     t0, t1, t2 = ridge_direction(a, b, c, d, e, f)
     if t0 == 0.0 and t1 == 0.0 and t2 == 0.0:
         return math.inf
@@ -172,17 +186,22 @@ def _read_block(heat, corner, size, with_heat, block):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _lift_block(voxels, ids, start, tile, counts, corner, size, lift, block):  # type: ignore[no-untyped-def]
-    """Add the lift of the foreground voxels of a tile and of the tiles around it."""
-    for tz in range(max(tile[0] - 1, 0), min(tile[0] + 2, counts[0])):
-        for ty in range(max(tile[1] - 1, 0), min(tile[1] + 2, counts[1])):
-            for tx in range(max(tile[2] - 1, 0), min(tile[2] + 2, counts[2])):
-                other = (tz * counts[1] + ty) * counts[2] + tx
-                for place in range(start[other], start[other + 1]):
-                    v = ids[place]
-                    k, j, i = voxels[v, 0] - corner[0], voxels[v, 1] - corner[1], voxels[v, 2] - corner[2]
-                    if 0 <= k < size[0] and 0 <= j < size[1] and 0 <= i < size[2]:
-                        block[k, j, i] += lift[v]
+def _lift_block(voxels, row_start, corner, size, shape, lift, block):  # type: ignore[no-untyped-def]
+    """Add the lift of the foreground voxels of a block."""
+    for k in range(max(0, -corner[0]), min(size[0], shape[0] - corner[0])):
+        for j in range(max(0, -corner[1]), min(size[1], shape[1] - corner[1])):
+            line = (corner[0] + k) * shape[1] + corner[1] + j
+            v, stop = row_start[line], row_start[line + 1]
+            high = stop
+            while v < high:
+                middle = (v + high) >> 1
+                if voxels[middle, 2] < corner[2]:
+                    v = middle + 1
+                else:
+                    high = middle
+            while v < stop and voxels[v, 2] < corner[2] + size[2]:
+                block[k, j, voxels[v, 2] - corner[2]] += lift[v]
+                v += 1
 
 
 @njit(cache=True, nogil=True)
@@ -222,20 +241,18 @@ def _smooth_block(size, block, other):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill_tile(heat, with_heat, voxels, ids, start, number, counts, lift, block, other):  # type: ignore[no-untyped-def]
-    """Leave the smoothed height around the foreground of a tile in ``other``; return the first voxel of that block."""
-    first = start[number]
-    low0, low1, low2 = voxels[ids[first]]
+def _fill_tile(heat, with_heat, voxels, row_start, ids, lift, block, other):  # type: ignore[no-untyped-def]
+    """Leave the smoothed height around the voxels of a tile in ``other``; return the first voxel of that block."""
+    low0, low1, low2 = voxels[ids[0]]
     high0, high1, high2 = low0, low1, low2
-    for place in range(first + 1, start[number + 1]):
-        z, y, x = voxels[ids[place]]
+    for v in ids:
+        z, y, x = voxels[v]
         low0, low1, low2 = min(low0, z), min(low1, y), min(low2, x)
         high0, high1, high2 = max(high0, z), max(high1, y), max(high2, x)
     corner = (low0 - _MARGIN, low1 - _MARGIN, low2 - _MARGIN)
     size = (high0 - low0 + 1 + 2 * _MARGIN, high1 - low1 + 1 + 2 * _MARGIN, high2 - low2 + 1 + 2 * _MARGIN)
-    tile = (number // (counts[1] * counts[2]), number // counts[2] % counts[1], number % counts[2])
     _read_block(heat, corner, size, with_heat, block)
-    _lift_block(voxels, ids, start, tile, counts, corner, size, lift, block)
+    _lift_block(voxels, row_start, corner, size, heat.shape, lift, block)
     outside = False
     for a in range(3):
         outside = outside or corner[a] < 0 or corner[a] + size[a] > heat.shape[a]
@@ -246,15 +263,15 @@ def _fill_tile(heat, with_heat, voxels, ids, start, number, counts, lift, block,
 
 
 @njit(cache=True, nogil=True)
-def _find_ridges(begin, end, heat, with_heat, voxels, ids, start, used, counts, lift, base, share, value, distance):  # type: ignore[no-untyped-def]
+def _find_ridges(begin, end, heat, with_heat, voxels, row_start, ids, start, used, lift, base, share, value, distance):  # type: ignore[no-untyped-def]
     """Fill the smoothed height at every voxel of the tiles ``used[begin:end]`` and its distance to the ridge."""
     block = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN, _TILE[2] + 2 * _MARGIN), np.float32)
     other = np.empty_like(block)
     for turn in range(begin, end):
         tile = used[turn]
-        corner = _fill_tile(heat, with_heat, voxels, ids, start, tile, counts, lift, block, other)
-        for place in range(start[tile], start[tile + 1]):
-            v = ids[place]
+        own = ids[start[tile] : start[tile + 1]]
+        corner = _fill_tile(heat, with_heat, voxels, row_start, own, lift, block, other)
+        for v in own:
             z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
             k, j, i = z - corner[0], y - corner[1], x - corner[2]
             value[v] = other[k, j, i]
@@ -294,10 +311,10 @@ def find_ridges(
         In voxels; infinite where there is no ridge.
     """
     start, ids = _sort_into_tiles(foreground.voxels, *foreground.shape)
-    counts = tuple(-(-n // size) for n, size in zip(foreground.shape, _TILE, strict=True))
     used = np.flatnonzero(np.diff(start))
     value = np.empty(len(foreground), np.float32)
     distance = np.empty(len(foreground), np.float32)
-    fixed = (heat, with_heat, foreground.voxels, ids, start, used, counts, lift, base, np.float32(share), value, distance)
+    where = (foreground.voxels, foreground.row_start, ids, start, used)
+    fixed = (heat, with_heat, *where, lift, base, np.float32(share), value, distance)
     run_parts(lambda begin, end: _find_ridges(begin, end, *fixed), len(used))
     return value, distance
