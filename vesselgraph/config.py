@@ -407,7 +407,7 @@ class TrainHeatmapConfig(StageConfig):
     identity_weight: float = Field(0.2, ge=0, description="weight of naming the tree near centerlines")
     rim: float = Field(8.0, ge=0, le=50, description="how far around the organ the truth counts, mm")
     least_visibility: float = Field(
-        0.6, ge=0, le=10, description="vessels with less contrast to noise in all phases shown are neither taught nor forbidden"
+        0.8, ge=0, le=10, description="vessels with less contrast to noise in all phases shown are neither taught nor forbidden"
     )
     one_phase_fraction: float = Field(0.6, ge=0, le=1, description="share of batches that see one phase, half of them portal")
     unknown_fraction: float = Field(0.3, ge=0, le=1, description="share of single phases whose name is not told")

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from vesselgraph import PhaseSet, Space, Volume, predict_heatmap
+from vesselgraph.cli.frame import exit_code
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError, CheckpointError, ShapeError, SpaceMismatchError
 from vesselgraph.heatmap.network import HeatmapNetwork, Output
 from vesselgraph.heatmap.prediction import predict_maps
-from vesselgraph.heatmap.weights import Card, load_network, save_weights
+from vesselgraph.heatmap.weights import SHIPPED, Card, load_network, save_weights
 from vesselgraph.volume import Heatmap
 
 
@@ -170,6 +171,14 @@ def test_a_card_of_another_network_is_refused(weights, tmp_path) -> None:
     path.with_suffix(".json").write_text(card.model_copy(update={"widths": (8, 8)}).model_dump_json(), encoding="utf-8")
     with pytest.raises(CheckpointError, match="the card describes"):
         load_network(path)
+
+
+@pytest.mark.skipif(SHIPPED.exists(), reason="weights ship")
+def test_without_shipped_weights_the_error_names_the_way_out() -> None:
+    image = Volume(np.zeros((8, 8, 8), np.float32), Space.axial())
+    with pytest.raises(CheckpointError, match=r'method = "ridge".*vesselgraph train heatmap') as caught:
+        predict_heatmap(image, HeatmapConfig(method="network"))
+    assert exit_code(caught.value) == 3
 
 
 def test_missing_weights_say_what_to_do(tmp_path) -> None:

@@ -43,6 +43,21 @@ def test_without_changes_a_patch_is_the_image_itself() -> None:
     assert sample.counts.sum() == np.prod([part.stop - part.start for part in patch])
 
 
+@pytest.mark.parametrize("patch", [8, 16, 24, 32])
+def test_patches_stay_in_the_case_where_they_fit(patch: int) -> None:
+    case, config = tube_case(1), CONFIG.model_copy(update={"patch": patch})
+    for seed in range(8):
+        place = draw_placement(case, config, np.random.default_rng(seed))
+        low, high = place.centre - (patch - 1) / 2, place.centre + (patch - 1) / 2
+        assert np.array_equal(low, np.rint(low))
+        if patch <= 24:
+            assert (low >= 0).all()
+            assert (high <= 23).all()
+        else:
+            assert (low < 0).all()
+            assert (high > 23).all()
+
+
 def test_the_same_state_gives_the_same_patch_and_another_another() -> None:
     case, config = tube_case(1), CONFIG.model_copy(update={"augment": AugmentConfig(affine_fraction=1.0, thick_fraction=1.0)})
     one, two, other = (draw_sample(case, {"portal": "portal"}, config, np.random.default_rng(seed)) for seed in (7, 7, 8))

@@ -106,6 +106,9 @@ def draw_placement(case: TrainingCase, config: TrainHeatmapConfig, rng: np.rando
     spread = config.patch // 4
     # A patch of an even side has its middle between voxels: half a voxel makes whole voxels of whole voxels.
     centre = centre + rng.integers(-spread, spread + 1, 3) + (0.5 if config.patch % 2 == 0 else 0.0)
+    # Beyond the case there is nothing to learn.
+    half, last = (config.patch - 1) / 2, np.array(case.shape) - 1.0
+    centre = np.where(last > 2 * half, np.clip(centre, half, last - half), np.floor(last / 2) + half % 1)
     return Placement(_draw_matrix(config.augment, rng), np.asarray(centre, np.float64))
 
 
