@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ from vesselgraph.errors import SpaceMismatchError
 from vesselgraph.resampling import isotropic_grid, resample, resample_like
 from vesselgraph.space import Space
 from vesselgraph.threads import run_parts
-from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.foreground import Foreground, find_foreground, sample_list
 from vesselgraph.tracing.geometry import sample_path
 from vesselgraph.volume import Heatmap, Volume
@@ -67,7 +67,11 @@ class Field:
         return values / self.voxel
 
 
-def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None) -> Field | None:
+Find = Callable[[Float32, float, int | None], tuple[Foreground, Float32]]
+"""Returns the voxels hotter than a threshold and the depth of each, at most a limit."""
+
+
+def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, find: Find) -> Field | None:
     """Return the field of a heatmap inside of a region; None if nothing is hotter than the threshold.
 
     Isotropic heat is used where it lies. Other heat is resampled, around its foreground only, to the finest of its spacings; a
@@ -89,10 +93,9 @@ def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None) -> 
         heat, radius = heat.crop(*box), None if radius is None else radius.crop(*box)
         heat, radius = _isotropic(heat, radius, from_mask=from_mask)
     values = frozen(heat.array)
-    foreground = find_foreground(values, threshold)
+    foreground, depth = find(values, threshold, None if from_mask else DEPTH_LIMIT_VOX)
     if len(foreground) == 0:
         return None
-    depth = depth_of(foreground, None if from_mask else DEPTH_LIMIT_VOX)
     return Field(heat.space, values, foreground, depth, None if radius is None else frozen(radius.array), from_mask)
 
 
