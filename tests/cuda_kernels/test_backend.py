@@ -38,11 +38,12 @@ def test_importing_the_package_does_not_load_the_twins():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(device.SIMULATED, reason="is in the simulator already")
 def test_parity_agrees_in_the_simulator():
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_ENABLE_CUDASIM"}
     command = [sys.executable, "-m", "cuda_kernels.parity", "--small"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "device: simulator" in done.stdout
     assert "8 of 8 agree" in done.stdout
