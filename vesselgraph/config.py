@@ -176,6 +176,9 @@ class TraceConfig(StageConfig):
     )
     max_gap: float = Field(8.0, ge=0, le=50, description="longest gap a candidate bridge may cross, mm")
     max_turn_deg: float = Field(60.0, ge=0, le=180, description="largest angle between a tip's direction and its bridge")
+    n_bridges: int = Field(3, ge=0, le=16, description="most candidate bridges a tip")
+    keypoint_paths: bool = Field(True, description="also propose minimal paths between points of the ridges")
+    rivulet_paths: bool = Field(False, description="also propose the branches of Rivulet2 back-tracking, slower")
     backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from vesselgraph.config import TraceConfig
+from vesselgraph.tracing.bridges import propose_bridges
 from vesselgraph.tracing.foreground import Foreground
-from vesselgraph.tracing.gaps import propose_bridges
+from vesselgraph.tracing.keypoints import propose_keypoint_paths
 from vesselgraph.tracing.skeleton import Chains
 
 IntArray = NDArray[np.int64]
@@ -20,6 +21,7 @@ THINNING, BRIDGE, KEYPOINT, RIVULET = 1, 2, 4, 8
 
 # Two links are one if their ends, and all voxels of the shorter, are at most so many voxels from the other.
 _SAME_END, _SAME_PATH = 3.0, 2.0
+_COVERED = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,8 @@ class Links:
         Voxels of each link, tip first, foot last.
     generator : (B,)
         Bit flags of the generators that found it: 2 gap bridge, 4 keypoint path, 8 Rivulet.
+    support : (S,) uint8
+        For each skeleton voxel the flags of the generators with a path over it or next to it, thinning left out.
     """
 
     tip: IntArray
@@ -43,6 +47,7 @@ class Links:
     offset: IntArray
     path: IntArray
     generator: IntArray
+    support: NDArray[np.uint8]
 
     def __len__(self) -> int:
         """Return the number of links."""
@@ -53,10 +58,20 @@ class Links:
         return self.path[self.offset[link] : self.offset[link + 1]]
 
 
-def no_links() -> Links:
-    """Return links without any."""
+def no_links(n_skeleton: int) -> Links:
+    """Return links without any, for a skeleton of so many voxels."""
     none = np.zeros(0, np.int64)
-    return Links(none, none, np.zeros(1, np.int64), np.zeros((0, 3), np.int64), none)
+    return Links(none, none, np.zeros(1, np.int64), np.zeros((0, 3), np.int64), none, np.zeros(n_skeleton, np.uint8))
+
+
+def chain_generators(chains: Chains, links: Links) -> IntArray:
+    """Return the flags of each branch of the skeleton, (E,): thinning, and who else went along at least 80 % of its voxels."""
+    flags = np.full(len(chains.ends), THINNING)
+    size = np.diff(chains.offset)
+    for flag in (KEYPOINT, RIVULET):
+        along = np.add.reduceat((links.support[chains.members] & flag) > 0, chains.offset[:-1]) if len(size) else size
+        flags |= np.where(along >= _COVERED * size, flag, 0)
+    return flags
 
 
 def propose_links(
@@ -80,7 +95,7 @@ def propose_links(
     chains : Chains
         Their branches, before links: ``extract_chains(voxels, shape)``.
     config : TraceConfig
-        Gap length, turning limit.
+        Gap length, turning limit, number of bridges a tip, which generators run.
     voxel : mm
         Size of a voxel.
 
@@ -89,14 +104,27 @@ def propose_links(
     links : Links
         Sorted by tip and foot; a tip may be inside a branch, so both ends have to become nodes. Deterministic.
     """
-    parts = [
-        _flagged(BRIDGE, *propose_bridges(foreground, heat, voxels, chains, config.max_gap / voxel, config.max_turn_deg, 3))
-    ]
+    none = np.zeros(len(voxels), np.uint8)
+    bridges = propose_bridges(foreground, heat, voxels, chains, config.max_gap / voxel, config.max_turn_deg, config.n_bridges)
+    parts = [_flagged(BRIDGE, *bridges, none)]
+    if config.keypoint_paths and len(voxels):
+        ids = skeleton_ids(foreground, voxels)
+        values = heat[tuple(foreground.voxels.T)]
+        parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids)))
     return merge_links(parts)
 
 
-def _flagged(generator: int, tip: IntArray, foot: IntArray, offset: IntArray, path: IntArray) -> Links:
-    return Links(tip, foot, offset, path, np.full(len(tip), generator))
+def skeleton_ids(foreground: Foreground, voxels: IntArray) -> IntArray:
+    """Return the foreground ids of skeleton voxels, (S, 3) in raster order."""
+    _, n_rows, n_columns = foreground.shape
+    step = np.array([n_rows * n_columns, n_columns, 1])
+    return np.searchsorted(foreground.voxels @ step, voxels @ step).astype(np.int64)
+
+
+def _flagged(
+    generator: int, tip: IntArray, foot: IntArray, offset: IntArray, path: IntArray, support: NDArray[np.uint8]
+) -> Links:
+    return Links(tip, foot, offset, path, np.full(len(tip), generator), support * np.uint8(generator))
 
 
 def merge_links(parts: list[Links]) -> Links:
@@ -106,13 +134,14 @@ def merge_links(parts: list[Links]) -> Links:
     voxels of the longer one. The one of the earlier part stays, or within a part the one with fewer voxels.
     """
     paths = [part.voxels_of(i) for part in parts for i in range(len(part))]
+    support = np.bitwise_or.reduce([part.support for part in parts])
     if not paths:
-        return no_links()
+        return replace(no_links(len(support)), support=support)
     ends = np.concatenate([np.stack([part.tip, part.foot], axis=1) for part in parts])
     flags = np.concatenate([part.generator for part in parts])
     part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     keep = np.ones(len(paths), np.bool_)
-    rank = np.lexsort((ends[:, 1], ends[:, 0], [len(path) for path in paths], part_of))
+    rank = np.lexsort((ends[:, 1], ends[:, 0], np.array([len(path) for path in paths]), part_of))
     place = np.argsort(rank)
     pairs = _close_ends(paths)
     first, second = np.minimum(place[pairs[:, 0]], place[pairs[:, 1]]), np.maximum(place[pairs[:, 0]], place[pairs[:, 1]])
@@ -129,7 +158,7 @@ def merge_links(parts: list[Links]) -> Links:
     order = np.lexsort((kept, pair[:, 1], pair[:, 0]))
     chosen = [ordered[i] for i in order]
     offset = np.concatenate([[0], np.cumsum([len(path) for path in chosen])]).astype(np.int64)
-    return Links(pair[order, 0], pair[order, 1], offset, np.concatenate(chosen), flags[kept][order])
+    return Links(pair[order, 0], pair[order, 1], offset, np.concatenate(chosen), flags[kept][order], support)
 
 
 def _close_ends(paths: list[IntArray]) -> IntArray:

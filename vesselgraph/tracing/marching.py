@@ -16,13 +16,15 @@ the number of threads; times that fell at its rim wake the blocks around it. It 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.errors import InputError, RangeError
+from vesselgraph.threads import run_parts
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.heap import heap_pop, heap_push
 from vesselgraph.tracing.topology import OFFSETS
@@ -145,53 +147,69 @@ def _solve_block(scheme, now, before, low, high, neighbours, slowness, spacing, 
     return fell
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _march_blocks(scheme, neighbours, slowness, sources, spacing, stop_time, n_in_block):  # type: ignore[no-untyped-def]
+@njit(cache=True, nogil=True)
+def _find_rims(begin, end, neighbours, n_in_block, rim, touched):  # type: ignore[no-untyped-def]
+    """Fill for some blocks their rims and ``touched``: length of the rim, lowest and highest block it touches."""
+    n = len(neighbours)
+    for b in range(begin, end):
+        n_rim, first, last = _rim(neighbours, b * n_in_block, min((b + 1) * n_in_block, n), rim)
+        touched[b, 0], touched[b, 1], touched[b, 2] = n_rim, first // n_in_block, last // n_in_block
+
+
+@njit(cache=True, nogil=True)
+def _solve_blocks(begin, end, awake, fell, n_in_block, rim, touched, scheme, now, before, table, stop_time, sources):  # type: ignore[no-untyped-def]
+    """Bring some of the blocks that are awake up to date; ``fell`` says at whose rim a time fell."""
+    neighbours, slowness, spacing = table
+    for i in range(begin, end):
+        low, high = awake[i] * n_in_block, min((awake[i] + 1) * n_in_block, slowness.size)
+        own = rim[low : low + touched[awake[i], 0]]
+        fell[awake[i]] = _solve_block(scheme, now, before, low, high, neighbours, slowness, spacing, stop_time, own, sources)
+
+
+def _solve_some(fixed: tuple[Any, ...], begin: int, end: int) -> None:
+    _solve_blocks(begin, end, *fixed)
+
+
+def _march_blocks(
+    scheme: int,
+    neighbours: NDArray[np.int32],
+    slowness: NDArray[np.float64],
+    sources: NDArray[np.int64],
+    spacing: NDArray[np.float64],
+    stop_time: float,
+    n_in_block: int,
+) -> NDArray[np.float64]:
     """Return the time of every voxel, solved in rounds over blocks of the list."""
-    n = slowness.size
-    n_blocks = (n + n_in_block - 1) // n_in_block
+    n = len(slowness)
+    n_blocks = -(-n // n_in_block)
     before, now = np.full(n, np.inf), np.full(n, np.inf)
-    rim = np.empty(n, np.int32)
-    touched = np.empty((n_blocks, 3), np.int64)
-    for b in prange(n_blocks):
-        touched[b, 0], touched[b, 1], touched[b, 2] = _rim(neighbours, b * n_in_block, min((b + 1) * n_in_block, n), rim)
-    awake = np.ones(n_blocks, np.uint8)
-    fell = np.zeros(n_blocks, np.uint8)
-    is_first = True
-    while awake.any():
-        here = sources if is_first else sources[:0]
-        for b in prange(n_blocks):
-            fell[b] = 0
-            if awake[b]:
-                low, high = b * n_in_block, min((b + 1) * n_in_block, n)
-                own = rim[low : low + touched[b, 0]]
-                fell[b] = _solve_block(scheme, now, before, low, high, neighbours, slowness, spacing, stop_time, own, here)
-        for b in prange(n_blocks):
-            if awake[b]:
-                low, high = b * n_in_block, min((b + 1) * n_in_block, n)
-                before[low:high] = now[low:high]
-        for b in range(n_blocks):
-            awake[b] = 0
-            for other in range(touched[b, 1] // n_in_block, touched[b, 2] // n_in_block + 1):
-                if other != b and fell[other]:
-                    awake[b] = 1
-        is_first = False
-    for v in prange(n):
-        if now[v] > stop_time:
-            now[v] = np.inf
+    rim, touched = np.empty(n, np.int32), np.empty((n_blocks, 3), np.int64)
+    run_parts(lambda begin, end: _find_rims(begin, end, neighbours, n_in_block, rim, touched), n_blocks)
+    awake, table = np.arange(n_blocks), (neighbours, slowness, spacing)
+    while len(awake):
+        fell = np.zeros(n_blocks, np.bool_)
+        fixed = (awake, fell, n_in_block, rim, touched, scheme, now, before, table, stop_time, sources)
+        run_parts(partial(_solve_some, fixed), len(awake), 1)
+        for b in awake:
+            before[b * n_in_block : (b + 1) * n_in_block] = now[b * n_in_block : (b + 1) * n_in_block]
+        count = np.concatenate([[0], np.cumsum(fell)])
+        others = count[touched[:, 2] + 1] - count[touched[:, 1]] - fell
+        awake = np.flatnonzero((others > 0) & (touched[:, 0] > 0))
+        sources = sources[:0]
+    now[now > stop_time] = np.inf
     return now
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _descend(scheme, time, neighbours, slowness, spacing, previous):  # type: ignore[no-untyped-def]
-    """Fill ``previous``: the neighbour of steepest descent, or the one the shortest path comes from."""
+@njit(cache=True, nogil=True)
+def _descend(begin, end, scheme, time, neighbours, slowness, spacing, previous):  # type: ignore[no-untyped-def]
+    """Fill ``previous`` of some voxels: the neighbour of steepest descent, or the one the shortest path comes from."""
     length = np.empty(26)
     for k in range(26):
         squared = 0.0
         for axis in range(3):
             squared += (OFFSETS[k, axis] * spacing[axis]) ** 2
         length[k] = np.sqrt(squared)
-    for v in prange(time.size):
+    for v in range(begin, end):
         previous[v] = -1
         if not 0.0 < time[v] < np.inf:
             continue
@@ -341,7 +359,8 @@ def _arrival_of(
     spacing: NDArray[np.float64],
 ) -> Arrival:
     previous = np.empty(len(time), np.int32)
-    _descend(scheme, time, foreground.neighbours, slowness, spacing, previous)
+    fixed = (scheme, time, foreground.neighbours, slowness, spacing, previous)
+    run_parts(lambda begin, end: _descend(begin, end, *fixed), len(time))
     source = np.full(len(time), -1, np.int32)
     source[sources] = np.arange(len(sources), dtype=np.int32)
     _label(previous, source)
