@@ -20,6 +20,8 @@ from vesselgraph.report import write_report
 GRAPH_FILES = ("graph.vtp", "graph.json", "graph.swc", "graph.graphml")
 MESH_FILES = ("mesh.vtp", "mesh.stl", "mesh.glb")
 RECORD_FILE = "run.json"
+INTERMEDIATE_FILES = ("overcomplete.vtp",)
+"""What a run also keeps if asked to: every candidate branch with its evidence, score and reason."""
 RESULT_FILES = (*GRAPH_FILES, "branches.csv", *MESH_FILES, "heatmap.nii.gz", "report.html", RECORD_FILE)
 
 
@@ -34,7 +36,7 @@ def check_folder(folder: str | Path) -> None:
         The place is a file or not writable, or it holds a file with the name of a result that no run of ours wrote.
     """
     place = Path(folder)
-    taken = [name for name in RESULT_FILES if (place / name).exists()]
+    taken = [name for name in (*RESULT_FILES, *INTERMEDIATE_FILES) if (place / name).exists()]
     if taken and not _is_ours(place / RECORD_FILE):
         raise OutputError(
             "a folder without foreign files of our names",
@@ -66,6 +68,7 @@ def write_results(
     folder: str | Path,
     *,
     scores: Mapping[str, Any] | None = None,
+    keep_intermediate: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
     """Write everything a run made into a folder and return the paths, in the order of ``RESULT_FILES``.
@@ -81,6 +84,8 @@ def write_results(
         Made if missing; see :func:`check_folder` for what may be replaced.
     scores : mapping, optional
         Agreement with a known truth, shown in the report and kept in ``run.json``.
+    keep_intermediate : bool
+        Also write ``INTERMEDIATE_FILES``; if false, those of an earlier run in the folder are taken away.
     progress : Progress
         Told the file and the done fraction.
 
@@ -96,15 +101,19 @@ def write_results(
         staging = Path(tempfile.mkdtemp(prefix=".vesselgraph-", dir=place))
         try:
             writers = _writers(result, run, scores, progress)
+            if keep_intermediate:
+                writers = {**{name: partial(write_graph, result.overcomplete) for name in INTERMEDIATE_FILES}, **writers}
             for done, (name, write) in enumerate(writers.items()):
                 progress(f"writing {name}", done / len(writers))
                 write(staging / name)
             for name in writers:
                 (staging / name).replace(place / name)
+            for name in set(INTERMEDIATE_FILES) - set(writers):
+                (place / name).unlink(missing_ok=True)
             progress("writing", 1.0)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return [place / name for name in RESULT_FILES]
+    return [place / name for name in (*RESULT_FILES, *(INTERMEDIATE_FILES if keep_intermediate else ()))]
 
 
 def _writers(

@@ -12,6 +12,7 @@ from vesselgraph.cli.evaluating import evaluate
 from vesselgraph.cli.frame import exit_codes
 from vesselgraph.cli.phantoms import phantom
 from vesselgraph.cli.reconstructing import demo, reconstruct
+from vesselgraph.cli.tracing import trace
 from vesselgraph.cli.training import train
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ def _top(
     pass
 
 
-for _command in (reconstruct, demo, phantom, evaluate, info, config):
+for _command in (reconstruct, trace, demo, phantom, evaluate, info, config):
     app.command()(_command)
 app.add_typer(train, name="train")
 

@@ -52,6 +52,9 @@ def reconstruct(
     mask: MaskOption = None,
     mask_label: LabelOption = None,
     heatmap: HeatmapOption = None,
+    keep_intermediate: Annotated[
+        bool, typer.Option("--keep-intermediate", help="Also write overcomplete.vtp: every candidate branch with its evidence.")
+    ] = False,
     recipe: ConfigOption = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
@@ -67,7 +70,7 @@ def reconstruct(
     vg.check_folder(out)
     with progress_bar(quiet) as progress:
         result = _run(sources, config, series, mask_label, progress)
-        vg.write_results(result, out, progress=progress)
+        vg.write_results(result, out, keep_intermediate=keep_intermediate, progress=progress)
     _tell(result, out, quiet)
 
 
