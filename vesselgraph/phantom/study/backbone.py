@@ -65,6 +65,17 @@ class _Nodes:
         self.radius.append(radius * self.body.scale)
         self.open.append(inside)
 
+    def spread(self, above: str, ends: tuple[Point, ...], radius: float) -> None:
+        """Add thin side branches at a node that end near the given points, each forked once."""
+        for n, end in enumerate(ends):
+            name = f"{above}-side{n}"
+            self.add(name, above, end, radius * self.rng.uniform(0.7, 1.2), jitter=8.0)
+            start = self.position[self.names[above]] / self.body.scale
+            for m in range(2):
+                way = (np.array(end) - start) * 0.5 + self.rng.normal(0.0, 10.0, 3)
+                x, y, z = np.array(end) + way
+                self.add(f"{name}-{m}", name, (x, y, z), radius * self.rng.uniform(0.45, 0.8), jitter=3.0)
+
     def _pulled(self, point: FloatArray) -> FloatArray:
         """Return the first point on the way to the middle of the liver that is deep enough."""
         middle = self.body.scale * np.array([-58.0, -12.0, 0.0])
@@ -92,6 +103,9 @@ def portal_backbone(body: Body, config: StudyConfig, rng: np.random.Generator) -
     nodes.add("splenic1", "confluence", (24.0, -28.0, -50.0), 0.7 * wide)
     nodes.add("splenic2", "splenic1", (60.0, 4.0, -26.0), 0.65 * wide, jitter=6.0)
     nodes.add("splenic3", "splenic2", (82.0, 30.0, 2.0), 0.55 * wide, jitter=5.0)
+    nodes.spread("splenic3", ((100.0, 34.0, 22.0), (102.0, 40.0, 2.0), (98.0, 30.0, -14.0)), 0.3 * wide)
+    nodes.spread("low", ((40.0, -60.0, -120.0), (-30.0, -62.0, -140.0), (60.0, -30.0, -100.0)), 0.35 * wide)
+    nodes.spread("confluence", ((40.0, -66.0, -96.0), (-40.0, -56.0, -104.0), (34.0, -38.0, -8.0)), 0.3 * wide)
     nodes.add("trunk", "confluence", (-18.0, -25.0, -44.0), 1.1 * wide)
     nodes.add("hilum", "trunk", (-30.0, -15.0, -25.0), 1.05 * wide)
     right = "hilum"
@@ -127,6 +141,8 @@ def hepatic_backbone(body: Body, config: StudyConfig, rng: np.random.Generator) 
     nodes.add("left-renal1", "renal", (10.0, -8.0, -60.0), 4.0, jitter=1.0)
     nodes.add("left-renal2", "left-renal1", (46.0, 38.0, -48.0), 3.6)
     nodes.add("right-renal", "renal", (-46.0, 42.0, -82.0), 4.0)
+    nodes.spread("left-renal2", ((60.0, 46.0, -30.0), (60.0, 48.0, -62.0)), 2.0)
+    nodes.spread("right-renal", ((-60.0, 50.0, -70.0), (-60.0, 50.0, -98.0)), 2.0)
     nodes.add("right1", "right-ostium", (-52.0, 8.0, 40.0), inside=True)
     nodes.add("right2", "right1", (-80.0, 12.0, 12.0), inside=True, jitter=5.0)
     nodes.add("right3", "right2", (-94.0, 12.0, -28.0), inside=True, jitter=6.0)
@@ -169,4 +185,8 @@ def systemic_backbone(body: Body, config: StudyConfig, hilum: FloatArray, rng: n
     nodes.add("mesenteric3", "mesenteric2", (14.0, -34.0, -200.0), 2.8, jitter=4.0)
     nodes.add("left-renal", "renal", (46.0, 44.0, -50.0), 2.4)
     nodes.add("right-renal", "renal", (-46.0, 48.0, -84.0), 2.4)
+    nodes.spread("left-renal", ((60.0, 44.0, -34.0), (60.0, 46.0, -66.0)), 1.3)
+    nodes.spread("right-renal", ((-60.0, 48.0, -72.0), (-60.0, 50.0, -100.0)), 1.3)
+    nodes.spread("splenic3", ((100.0, 34.0, 26.0), (102.0, 42.0, 6.0), (98.0, 30.0, -10.0)), 1.1)
+    nodes.spread("mesenteric2", ((44.0, -58.0, -100.0), (50.0, -50.0, -130.0), (-40.0, -56.0, -120.0)), 1.2)
     return nodes.done("proper")

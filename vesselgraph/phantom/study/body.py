@@ -1,8 +1,8 @@
 """The body around and with the liver: where everything lies, different for every seed.
 
 Frame: world LPS in millimetres; x = 0 is the spine, y = 0 the middle of the chest, z = 0 the middle of the liver. Sizes are
-those of an adult times ``StudyConfig.body_scale``. Shapes are ellipsoids bent by a smooth warp of space, so that none of them is
-an ellipsoid; the liver fills its corner of the abdomen up to the wall.
+those of an adult times ``StudyConfig.body_scale``. Shapes are ellipsoids bent by a smooth warp of space, so that none of them
+is an ellipsoid; the liver fills its corner of the abdomen up to the wall.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Wall(NamedTuple):
 
 _LOBES = np.array(
     [
-        [[-76.0, -2.0, -4.0], [64.0, 82.0, 78.0]],
-        [[-32.0, -42.0, 12.0], [60.0, 56.0, 54.0]],
+        [[-76.0, -2.0, -4.0], [60.0, 76.0, 72.0]],
+        [[-32.0, -44.0, 12.0], [58.0, 52.0, 48.0]],
         [[22.0, -60.0, 26.0], [56.0, 34.0, 34.0]],
     ]
 )
@@ -321,7 +321,7 @@ def _ribs(wall: Wall, scale: float, rng: np.random.Generator) -> Tubes:
 
 
 def wander(start: FloatArray, way: FloatArray, length: float, turn: float, rng: np.random.Generator) -> FloatArray:
-    """Return a random walk of about this length with points 3 mm apart whose direction changes by ``turn`` a step, (n, 3) mm."""
+    """Return a random walk of about this length, its points 3 mm apart, that turns by about ``turn`` a step, (n, 3) mm."""
     steps = max(2, int(length / 3.0))
     points = [np.asarray(start, dtype=np.float64)]
     way = way / np.linalg.norm(way)

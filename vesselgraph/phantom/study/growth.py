@@ -191,10 +191,10 @@ def _own_within(low: FloatArray, high: FloatArray, tree: Growing, count: int) ->
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _collides(p: FloatArray, q: FloatArray, radius: float, others: Segments, near: IntArray, clearance: float) -> bool:
     """Return whether a segment comes nearer than ``clearance`` (surface to surface) to one of the others ``near``."""
+    meets = False
     for s in near:
-        if _segments_meet(p, q, others.start[s], others.end[s], radius + others.radius[s] + clearance):
-            return True
-    return False
+        meets = meets or _segments_meet(p, q, others.start[s], others.end[s], radius + others.radius[s] + clearance)
+    return meets
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -46,7 +46,8 @@ class PhantomStream:
 
     Examples
     --------
-    >>> stream = PhantomStream(StudyRanges(shape=(32, 32, 32), n_portal_tips=(40, 60), n_hepatic_tips=(40, 60)), patch_shape=(24,) * 3)
+    >>> ranges = StudyRanges(shape=(32, 32, 32), n_portal_tips=(40, 60), n_hepatic_tips=(40, 60))
+    >>> stream = PhantomStream(ranges, patch_shape=(24, 24, 24))
     >>> patch = next(iter(stream))
     >>> patch.heat(1.5).shape, sorted(patch.phases)[0]
     ((24, 24, 24), 'arterial')

@@ -61,7 +61,7 @@ class TrainingVolume:
         heat = np.exp(-(distance**2) / np.float32(2.0 * sigma**2))
         heat[distance >= REACH] = 0.0
         if least_visibility > 0.0:
-            heat[self.visibility < least_visibility] = 0.0
+            heat[self.visibility.astype(np.float32) < least_visibility] = 0.0
         return np.asarray(heat)
 
     def crop(self, first: tuple[int, int, int], shape: tuple[int, int, int]) -> TrainingVolume:

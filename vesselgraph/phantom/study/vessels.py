@@ -29,10 +29,11 @@ _NARROW, _WIDE = 0.85, 2.0
 def share_table() -> NDArray[np.float32]:
     """Return the filled share of a voxel by radius (rows) and distance of the axis (columns), float32 in [0, 1].
 
-    The voxel counts as a Gaussian of the second moment of a cube, 1 / sqrt(12), the same in all directions.
+    The voxel counts as a Gaussian, the same in all directions, a little wider than a cube (whose standard deviation is 0.29
+    voxels), so that a thin vessel holds the same blood wherever it lies between the voxel centres.
     """
     grid = np.arange(-5.5, 5.5 + 1e-9, 1.0 / _FINE)
-    voxel = np.exp(-6.0 * grid**2)
+    voxel = np.exp(-0.5 * (grid / 0.4) ** 2)
     voxel /= voxel.sum()
     distance = np.arange(0.0, _FARTHEST + 1e-9, 1.0 / _STEPS)
     rows = []
@@ -68,7 +69,7 @@ def _draw(
         a, b = start[s], end[s]
         w0, w1, w2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
         length2 = max(w0 * w0 + w1 * w1 + w2 * w2, 1e-12)
-        far = max(r0[s], r1[s]) + voxel
+        far = max(r0[s], r1[s]) + 1.3 * voxel
         for k in range(3):
             low[k] = max(0, int(np.ceil((min(a[k], b[k]) - far) / spacing[k])))
             high[k] = min(share.shape[k] - 1, int(np.floor((max(a[k], b[k]) + far) / spacing[k])))
@@ -83,8 +84,7 @@ def _draw(
                     radius = r0[s] + t * (r1[s] - r0[s])
                     full = _NARROW + (1.0 - _NARROW) * min(radius / _WIDE, 1.0)
                     value = full * _share(np.sqrt(squared) / voxel, radius / voxel, table)
-                    if value > share[i, j, k]:
-                        share[i, j, k] = value
+                    share[i, j, k] = max(share[i, j, k], value)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

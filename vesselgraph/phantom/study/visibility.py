@@ -26,9 +26,9 @@ _SMALLEST_RING = 1.5
 def with_visibility(graph: VesselGraph, clean: Mapping[str, Image], config: StudyConfig, liver: Field) -> VesselGraph:
     """Return the graph with the edge columns ``visibility``, ``visibility_<phase>`` and ``in_organ_fraction``.
 
-    The figure of a phase is the median along the branch of the noise-free image at the centerline minus the median of six points
-    two radii away (at least 1.5 mm beyond the wall), over the standard deviation of the noise in a voxel: signed, negative where
-    the vessel is darker. ``visibility`` is the largest absolute value.
+    The figure of a phase is the median along the branch of the noise-free image at the centerline minus the median of six
+    points two radii away (at least 1.5 mm beyond the wall), over the standard deviation of the noise in a voxel: signed,
+    negative where the vessel is darker. ``visibility`` is the largest absolute value.
     """
     if graph.space is None or graph.n_edges == 0:
         return graph.with_columns(edge={"visibility": np.zeros(graph.n_edges)})
