@@ -2,8 +2,8 @@
 
     python examples/train_from_masks.py MANIFEST.csv OUT
 
-The manifest names images and masks, one row an image (docs/training.md). Without arguments a tiny network learns for seconds from
-one generated CT: enough to see that everything fits together, far too little for a patient.
+The manifest names images and masks, one row an image (docs/training.md). Without arguments a tiny network learns for seconds
+from one generated CT: enough to see that everything fits together, far too little for a patient.
 """
 
 import sys

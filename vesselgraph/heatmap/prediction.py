@@ -5,7 +5,7 @@ Loaded only when the network is asked for: it needs torch and MONAI.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,12 @@ _CONTEXT = 16.0
 _FAINT = 0.01
 """Heat below this is 0: nothing was seen."""
 
+_AT_ONCE = 2
+"""Boxes predicted together: for a single small one PyTorch falls back to its slow convolution on a CPU."""
+
 _N_SAID = 2 + len(TREES)
+
+_Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +170,13 @@ def predict_maps(
         np.zeros((network.widths[0], *shape), np.float16),
     )
     for i, first in enumerate(starts[0]):
-        for done, (row, column) in enumerate(_wanted(inside, first, starts, sides)):
-            progress("network", (i + done / (len(starts[1]) * len(starts[2]))) / len(starts[0]))
-            box = (slice(first, first + sides[0]), slice(row, row + sides[1]), slice(column, column + sides[2]))
-            said = _predict_box(network, phases, box, device)
-            slab[:, :, box[1], box[2]] += said * importance
-            weight[:, box[1], box[2]] += importance
+        boxes = _wanted(inside, first, starts, sides)
+        for n in range(0, len(boxes), _AT_ONCE):
+            progress("network", (i + n / len(boxes)) / len(starts[0]))
+            some = boxes[n : n + _AT_ONCE]
+            for box, said in zip(some, _predict_boxes(network, phases, some, device), strict=True):
+                slab[:, :, box[1], box[2]] += said * importance
+                weight[:, box[1], box[2]] += importance
         following = starts[0][i + 1] if i + 1 < len(starts[0]) else first + sides[0]
         _write(maps, slab, weight, first, min(following, shape[0]), inside)
         _shift(slab, following - first, axis=1)
@@ -191,29 +197,38 @@ def _starts(n: int, side: int, overlap_fraction: float) -> list[int]:
     return np.rint(np.linspace(0, n - side, n_boxes)).astype(int).tolist()
 
 
-def _wanted(inside: NDArray[np.bool_], first: int, starts: list[list[int]], sides: list[int]) -> Iterator[tuple[int, int]]:
+def _wanted(inside: NDArray[np.bool_], first: int, starts: list[list[int]], sides: list[int]) -> list[_Box]:
+    """Return the boxes of one layer that touch the region."""
+    boxes = []
     for row in starts[1]:
         for column in starts[2]:
-            if inside[first : first + sides[0], row : row + sides[1], column : column + sides[2]].any():
-                yield row, column
+            corner = (first, row, column)
+            box = tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
+            if inside[box].any():
+                boxes.append((box[0], box[1], box[2]))
+    return boxes
 
 
 @torch.inference_mode()
-def _predict_box(
-    network: HeatmapNetwork, phases: Mapping[str, Float32], box: tuple[slice, slice, slice], device: torch.device
+def _predict_boxes(
+    network: HeatmapNetwork, phases: Mapping[str, Float32], boxes: list[_Box], device: torch.device
 ) -> torch.Tensor:
-    """Return (heat, log radius, identity, features) of a box, (channels, ...)."""
+    """Return (heat, log radius, identity, features) of boxes of one size, (boxes, channels, ...)."""
     tensors = {}
     for name, array in phases.items():
-        values = array[box]
-        missing = [(0, part.stop - part.start - n) for part, n in zip(box, values.shape, strict=True)]
-        values = np.pad(values, missing, mode="edge") if np.any(missing) else values
-        tensor = torch.from_numpy(np.array(values, np.float32)).to(device)[None, None]
-        tensors[name] = normalise(tensor).contiguous(memory_format=torch.channels_last_3d)
+        stacked = torch.from_numpy(np.stack([_filled(array, box) for box in boxes])[:, None]).to(device)
+        tensors[name] = normalise(stacked).contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(device.type, enabled=device.type == "cuda"):
         output = network(tensors)
     parts = (output.heat.float().sigmoid(), output.log_radius, output.identity.float().sigmoid(), output.features)
-    return torch.cat([part.float() for part in parts], dim=1)[0]
+    return torch.cat([part.float() for part in parts], dim=1)
+
+
+def _filled(array: Float32, box: _Box) -> Float32:
+    """Return the box of an array, continued with its last values where it leaves the array."""
+    values = array[box]
+    missing = [(0, part.stop - part.start - n) for part, n in zip(box, values.shape, strict=True)]
+    return np.asarray(np.pad(values, missing, mode="edge"), np.float32)
 
 
 def _write(maps: Maps, slab: torch.Tensor, weight: torch.Tensor, first: int, last: int, inside: NDArray[np.bool_]) -> None:
