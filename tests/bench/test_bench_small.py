@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-NAMES = ["clean_mask", "end_to_end", "heatmap_trace", "mesh", "metric_errors", "real_liver", "ridge_speed"]
+NAMES = ["clean_mask", "end_to_end", "heatmap_trace", "mesh", "metric_errors", "real_liver", "ridge_speed", "tracing_speed"]
 
 
 def run(name: str, folder: Path) -> tuple[str, dict[str, object]]:
