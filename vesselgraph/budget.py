@@ -15,6 +15,8 @@ _BASE_GB = 0.9
 # Working copies, bytes a voxel: on the image grid (float copy, masks) and on the tracing grid (scales, thinning, labels).
 _IMAGE_BYTES = 14.0
 _TRACING_BYTES = 90.0
+# What a network adds on the tracing grid: the image as float32, heat, radius, identity and 12 to 16 features.
+_NETWORK_BYTES = 55.0
 _GB = 1e9
 
 
@@ -88,5 +90,5 @@ def estimate_memory(
     n_traced = float(np.prod(traced_shape))
     return MemoryEstimate(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
-        tracing_gb=n_traced * _TRACING_BYTES / _GB,
+        tracing_gb=n_traced * (_TRACING_BYTES + (_NETWORK_BYTES if config.heatmap.method == "network" else 0.0)) / _GB,
     )
