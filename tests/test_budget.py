@@ -47,3 +47,9 @@ def test_half_the_step_needs_eight_times_the_tracing_memory():
 def test_need_grows_with_phases_and_bytes(n_phases, n_bytes):
     more = estimate(n_phases=n_phases + 1, bytes_per_voxel=n_bytes).total_gb
     assert more > estimate(n_phases=n_phases, bytes_per_voxel=n_bytes).total_gb
+
+
+def test_a_network_needs_more_on_the_tracing_grid_only():
+    ridge, network = estimate(), estimate(config=PipelineConfig.build(overrides=["heatmap.method=network"]))
+    assert network.image_gb == ridge.image_gb
+    assert network.tracing_gb > 1.3 * ridge.tracing_gb
