@@ -119,7 +119,8 @@ def centerline_row(scores: GraphScores) -> dict[str, float]:
         row |= {f"P@{tolerance:g}": score.precision, f"R@{tolerance:g}": score.recall, f"F1@{tolerance:g}": score.f1}
     row |= {f"nearest F1@{tolerance:g}": score.f1 for tolerance, score in scores.nearest.items()}
     betti = scores.betti_error
-    return row | {"bif F1": scores.bifurcation.f1, "branch F1": scores.branch.f1, "b0 err": betti[0], "b1 err": betti[1]}
+    row |= {"bif F1": scores.bifurcation.f1, "branch F1": scores.branch.f1, "APLS": scores.apls.score}
+    return row | {"b0 err": betti[0], "b1 err": betti[1]}
 
 
 def score(graph: VesselGraph, truth: VesselGraph, region: Volume | None = None, **settings: Any) -> dict[str, float]:

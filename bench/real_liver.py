@@ -70,7 +70,7 @@ def _run_case(case: Path, small: bool) -> dict[str, Any]:
         rows.append(best[0])
         scores[best[0]["method"]] = (best[1], best[2])
     columns = ["method", *(f"{m}@{t:g}" for t in TOLERANCES[1:] for m in ("P", "R", "F1"))]
-    columns += ["nearest F1@3", "bif F1", "b0 err", "b1 err", "CPU s"]
+    columns += ["nearest F1@3", "bif F1", "APLS", "b0 err", "b1 err", "CPU s"]
     harness.print_table(f"{case.name}: inside the liver and {RIM:g} mm around it", rows, columns)
     detail = [_detail(name, result, graph, truths, inside) for name, (result, graph) in scores.items()]
     harness.print_table("Recall at 3 mm by calibre (true radius, mm) and by tree", detail)

@@ -85,6 +85,12 @@ def test_ways_take_the_shorter_of_parallel_branches_and_of_both_ways_round():
     # (0, 4) to (10, 4): 4 + 10 + 4 through the straight branch, 1 + 10 + 1 along their own.
     assert route_lengths(ring, places)[:4, :4].tolist() == [[0, 8, 5, 13], [8, 0, 13, 5], [5, 13, 0, 12], [13, 5, 12, 0]]
     assert np.isinf(route_lengths(ring, places)[4]).all()
+    tailed = graph_of(
+        line((0, 0, 0), (10, 0, 0)), line((0, 0, 0), (0, 5, 0), (10, 5, 0), (10, 0, 0)),
+        line((-5, 0, 0), (0, 0, 0)), line((10, 0, 0), (15, 0, 0)),
+    )  # fmt: skip
+    ends = snap(tailed, np.array([[-5.0, 0, 0], [15, 0, 0]]), 1.0)
+    assert route_lengths(tailed, ends)[0, 1] == 20
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from vesselgraph.metrics import Score, match_nearest_first, match_one_to_one, pairs_within
+from vesselgraph.metrics.matching import pairs_within_each
 
 
 @settings(max_examples=40, deadline=None)
@@ -39,6 +40,18 @@ def test_pairs_of_a_smaller_tolerance_are_the_first_of_a_larger():
     cut, direct = pairs_within(a, b, 2.0).within(0.8), pairs_within(a, b, 0.8)
     assert cut.predicted.tolist() == direct.predicted.tolist()
     assert cut.truth.tolist() == direct.truth.tolist()
+
+
+def test_pairs_within_each_ones_tolerance():
+    rng = np.random.default_rng(5)
+    a, b, tolerance = rng.uniform(0, 9, (50, 3)), rng.uniform(0, 9, (60, 3)), rng.uniform(0.1, 5, 60)
+    pairs = pairs_within_each(a, b, tolerance)
+    near = np.linalg.norm(a[:, None] - b[None], axis=2) <= tolerance
+    assert sorted(zip(pairs.predicted.tolist(), pairs.truth.tolist(), strict=True)) == [
+        tuple(p) for p in np.argwhere(near).tolist()
+    ]
+    assert (np.diff(pairs.distance) >= 0).all()
+    assert len(pairs_within_each(a, b[:0], tolerance[:0]).predicted) == 0
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0), (0, 0)])

@@ -52,6 +52,16 @@ def test_street_mover_of_a_lost_branch_is_how_far_its_share_goes():
     assert 0.25 * 50 < lost < 0.25 * 50 + 10
 
 
+def test_street_mover_finds_a_shift_exactly_and_leaves_in_place_what_is_right():
+    tree = random_tree(0, 101)
+    for far in (1.5, 6.0):
+        assert street_mover_distance(moved(tree, np.eye(3), [far, 0, 0]), tree) == pytest.approx(far)
+    twig = tree.n_edges - 1
+    # The share of the twig has to come from at most the size of the whole tree.
+    most = tree.edge_length[twig] / tree.length * np.ptp(tree.path_position, axis=0).max()
+    assert street_mover_distance(without(tree, twig), tree) < most
+
+
 def test_street_mover_degenerate():
     assert street_mover_distance(EMPTY, SINGLE) == 0.0
     assert street_mover_distance(STRAIGHT, EMPTY) == street_mover_distance(EMPTY, STRAIGHT) == np.inf
