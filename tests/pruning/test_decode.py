@@ -54,8 +54,8 @@ def earned(graph, heat, edge, node, config, *, is_side):
 def objective(graph, heat, chosen, forest, config):
     """What a choice of tree branches earns.
 
-    Every branch earns its gain; where branches part, all but one (all but two where the whole forest starts) count as side
-    branches; every separate tree costs ``tree_cost``.
+    Every branch earns its gain; where branches part, all but one (all but two where a tree starts) count as side branches;
+    every separate tree costs ``tree_cost``.
     """
     if not chosen:
         return 0.0
@@ -68,7 +68,7 @@ def objective(graph, heat, chosen, forest, config):
         total += side
         leaving.setdefault(node, []).append(straight - side)
     for node, gained in leaving.items():
-        n_straight = 1 if forest.parent_edge[node] >= 0 else 2
+        n_straight = 1 if forest.parent_edge[node] in chosen else 2
         total += sum(sorted(gained, reverse=True)[:n_straight])
     nodes = {node for edge in chosen for node in graph.edge_nodes[edge].tolist()}
     n_trees = len(nodes) - len(chosen)  # no loops: every branch joins two pieces

@@ -118,9 +118,9 @@ def test_a_hot_loop_stays_and_is_counted():
 
 
 def test_a_loop_without_a_hole_between_its_vessels_is_opened_with_a_reason():
-    # A ring of radius 10 is closed over at radius 10; half as much again is asked for: 10 / 1.5 = 6.7.
-    assert betti_of_graph(prune(ring_with_tails(0.7, radius=5.5), CONFIG)) == (1, 1)
-    judged = judge(ring_with_tails(0.7, radius=8.0), CONFIG)
+    # A ring of radius 10 is closed over at radius 10; a hole as wide as its vessel is asked for: 10 / 2 = 5.
+    assert betti_of_graph(prune(ring_with_tails(0.7, radius=4.5), CONFIG)) == (1, 1)
+    judged = judge(ring_with_tails(0.7, radius=5.5), CONFIG)
     assert betti_of_graph(prune(judged, CONFIG)) == (1, 0)
     assert judged.edge_data["reason"][~judged.edge_data["keep"]].tolist() == ["loop around no hole"]
 

@@ -6,6 +6,7 @@ import pytest
 from tests.tracing.drawn import OBLIQUE, as_heatmap, covered, drawn, errors, grid_around, inner_length
 from vesselgraph import Space, VesselGraph, Volume, prune, trace
 from vesselgraph.config import TraceConfig
+from vesselgraph.edit import subset
 from vesselgraph.metrics import betti_of_graph
 from vesselgraph.phantom import clean_mask
 
@@ -100,9 +101,8 @@ def test_the_foreground_keeps_its_components_and_loops_without_bridges():
     mask[4:8, 16:23, 8:15] = False
     mask[4:8, 14:18, 30:38] = True
     graph = trace(as_heatmap(Volume(mask, Space.axial())), TraceConfig(max_gap=0.0))
-    traced = graph.edge_data["generator"] == 1
-    assert traced.sum() == graph.n_edges - (graph.edge_data["gap_length"] > 0).sum()
-    assert betti_of_graph(graph) == (3, 1)
+    traced = (graph.edge_data["generator"] & 1) > 0
+    assert betti_of_graph(subset(graph, edges=traced)[0]) == (3, 1)
 
 
 def test_the_type_of_a_mask_does_not_matter():

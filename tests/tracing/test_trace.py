@@ -199,9 +199,16 @@ def test_evidence_of_heat_by_its_definitions(which):
         below = int(place)
         between = heat[below] + (place - below) * (heat[min(below + 1, len(heat) - 1)] - heat[below])
         assert row["low_heat"] == pytest.approx(between, abs=1e-5)
-        assert row["mean_radius"] == pytest.approx(graph.path_radius[here].mean())
-        length = np.linalg.norm(np.diff(graph.path_position[here], axis=0), axis=1).sum()
-        assert row["gap_length"] == (pytest.approx(length) if row["generator"] == 2 else 0.0)
+        steps = np.linalg.norm(np.diff(graph.path_position[here], axis=0), axis=1)
+        length = steps.sum()
+        cold = along[here] <= CONFIG.threshold
+        gap = 0.5 * (steps * (cold[:-1].astype(int) + cold[1:])).sum() if row["generator"] == 2 else 0.0
+        assert row["gap_length"] == pytest.approx(gap, abs=1e-6)
+        assert np.isnan(row["gap_min_heat"]) if gap == 0.0 else row["gap_min_heat"] == pytest.approx(heat[0], abs=1e-5)
+        resists = 1.0 / np.maximum(along[here], 0.02) ** 2
+        assert row["path_cost"] == pytest.approx((0.5 * steps * (resists[:-1] + resists[1:])).sum(), rel=1e-3)
+        ways = np.concatenate([[0.0], np.cumsum(steps)])
+        assert row["taper"] == pytest.approx(abs(np.polyfit(ways, graph.path_radius[here], 1)[0]), abs=1e-6)
         ends = graph.edge_nodes[e]
         if free[ends].sum() == 1:
             tip, foot = (ends[0], ends[1]) if free[ends[0]] else (ends[1], ends[0])

@@ -32,7 +32,7 @@ _RESISTANCE_FLOOR = 0.02
 # A vessel's wall is looked for up to this multiple of its radius: walls are not round.
 _WALL = 1.15
 # A loop shorter than this multiple of its vessels' radius leaves no hole.
-_TUNNEL = 3.0 * np.pi
+_TUNNEL = 4.0 * np.pi
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,18 @@ def _width(graph: VesselGraph) -> FloatArray:
     return np.where(count > 0, total / np.maximum(count, 1.0), 1.0)
 
 
-def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: PruneConfig) -> FloatArray:
-    """Return what each branch pays as a side branch, (E,) mm of heat: ``branch_cost`` times its radius.
+def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: PruneConfig) -> tuple[FloatArray, FloatArray]:
+    """Return what each branch pays as a side branch, and what it pays on top if nothing hangs on it, (E,) mm of heat each.
 
-    Of a mask (node column ``fitted``) the bumps are as wide as the vessel they sit on, so the radius is that of the vessel; and
-    since its ends lie a radius before the wall, a branch with a free end gets that radius back.
+    The cost is ``branch_cost`` times its radius. Of a mask (edge column ``wall_step``) bumps are as wide as the vessel they sit
+    on, so there the radius is that of the vessel; and since the ends of a mask's branches lie a radius before the wall, a last
+    branch gets that radius back, less the steps of the wall.
     """
-    if "fitted" not in graph.node_data:
-        return config.branch_cost * _width(graph)
+    if "wall_step" not in graph.edge_data:
+        return config.branch_cost * _width(graph), np.zeros(graph.n_edges)
     radius = np.nan_to_num(graph.node_radius, nan=0.0)
-    cap = np.where(graph.degree[child] == 1, radius[child], 0.0)
-    return np.asarray(config.branch_cost * radius[parent] - (1.0 - config.min_heat) * cap)
+    last = (1.0 - config.min_heat) * (graph.edge_data["wall_step"] - radius[child])
+    return config.branch_cost * radius[parent], np.asarray(last)
 
 
 def choose_roots(graph: VesselGraph) -> IntArray:
@@ -143,44 +144,44 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
     """
     open_edges = np.flatnonzero(~blocked)
     forest = _without_blocked(graph, resistance(graph, heat), open_edges)
-    tree_cost = config.tree_cost
+    # What a mask shows to hang together is one tree.
+    tree_cost = np.inf if "wall_step" in graph.edge_data else config.tree_cost
     parent = graph.edge_nodes[:, 0].copy()
     child = graph.edge_nodes[:, 1].copy()
     turned = forest.parent_edge[graph.edge_nodes[:, 0]] == np.arange(graph.n_edges)
     parent[turned], child[turned] = child[turned], parent[turned]
     points = point_gain(graph, heat, config.min_heat)
-    through, sideways = (
-        _sum_per_branch(graph, points),
-        side_gain(graph, points, parent) - _side_cost(graph, parent, child, config),
-    )
+    cost, last_cost = _side_cost(graph, parent, child, config)
+    through, sideways = _sum_per_branch(graph, points), side_gain(graph, points, parent) - cost
     worth = np.full(graph.n_edges, np.nan)
-    keep = np.zeros(graph.n_edges, np.bool_)
-    value = np.zeros(graph.n_nodes)
+    # The verdicts and what they are worth, if the way back from a node is kept and if a tree starts there.
+    keep, keep_alone = np.zeros(graph.n_edges, np.bool_), np.zeros(graph.n_edges, np.bool_)
+    value, value_alone = np.zeros(graph.n_nodes), np.zeros(graph.n_nodes)
     children = _children(forest, graph.n_nodes)
     for node in forest.order[::-1]:
         edges = children[node]
         if not edges:
             continue
         # What hangs on a branch can stand alone as a tree of its own if it earns more than such a tree costs.
-        ahead = value[child[edges]]
-        alone = np.maximum(ahead - tree_cost, 0.0)
-        straight, side = through[edges] + ahead - alone, sideways[edges] + ahead - alone
-        # The branch that loses most by turning aside goes straight on; through a start point a vessel runs both ways.
-        n_onward = 1 if forest.parent_edge[node] >= 0 else 2
-        onward = np.argsort(np.maximum(side, 0.0) - straight, kind="stable")[:n_onward]
-        final = side.copy()
-        final[onward] = straight[onward]
-        worth[edges] = final
-        keep[edges] = final > 0.0
-        value[node] = np.maximum(final, 0.0).sum()
-    return Decoded(_alive(forest, keep, value, tree_cost), worth, forest)
+        ahead = value[child[edges]] - np.maximum(value_alone[child[edges]] - tree_cost, 0.0)
+        is_last = np.array([not keep[children[c]].any() for c in child[edges]])
+        straight = through[edges] + ahead
+        side = sideways[edges] + ahead - np.where(is_last, last_cost[edges], 0.0)
+        # The branch that loses most by turning aside goes straight on; from where a tree starts a vessel runs both ways.
+        by_loss = np.argsort(np.maximum(side, 0.0) - straight, kind="stable")
+        final, final_alone = side.copy(), side.copy()
+        final[by_loss[:1]], final_alone[by_loss[:2]] = straight[by_loss[:1]], straight[by_loss[:2]]
+        worth[edges] = final if forest.parent_edge[node] >= 0 else final_alone
+        keep[edges], keep_alone[edges] = final > 0.0, final_alone > 0.0
+        value[node], value_alone[node] = np.maximum(final, 0.0).sum(), np.maximum(final_alone, 0.0).sum()
+    return Decoded(_alive(forest, keep, keep_alone, value_alone, config.tree_cost, apart=np.isfinite(tree_cost)), worth, forest)
 
 
 def is_tunnel(graph: VesselGraph, forest: Forest, edges: IntArray) -> NDArray[np.bool_]:
     """Return which branches close a loop that leaves no hole between its vessels, (E,) bool; False for all but ``edges``.
 
-    A ring of radius R around a vessel of radius r has a hole only if R > r, so a loop shorter than ``3 pi r`` (half as long
-    again as the shortest possible) is a one-voxel opening where two walls touch.
+    A ring of radius R around a vessel of radius r has a hole only if R > r, so a loop shorter than ``4 pi r`` (twice
+    the shortest possible) has a hole narrower than its vessels: walls that touch again behind their fork.
     """
     result = np.zeros(graph.n_edges, np.bool_)
     width = _width(graph)
@@ -223,14 +224,26 @@ def _children(forest: Forest, n_nodes: int) -> list[list[int]]:
     return children
 
 
-def _alive(forest: Forest, wanted: NDArray[np.bool_], value: FloatArray, tree_cost: float) -> NDArray[np.bool_]:
-    """Return the wanted branches whose tree earns at least ``tree_cost``; a tree starts wherever the way back is cut."""
-    alive = np.zeros(len(value), np.bool_)
-    keep = np.zeros(len(wanted), np.bool_)
+def _alive(
+    forest: Forest,
+    keep: NDArray[np.bool_],
+    keep_alone: NDArray[np.bool_],
+    value_alone: FloatArray,
+    tree_cost: float,
+    *,
+    apart: bool,
+) -> NDArray[np.bool_]:
+    """Return the branches that stay: those wanted from where a tree that earns ``tree_cost`` starts.
+
+    A tree starts at a root or, if trees may be taken ``apart``, wherever the way back is cut.
+    """
+    alive = np.zeros(len(value_alone), np.bool_)
+    starts = np.zeros(len(value_alone), np.bool_)
+    kept = np.zeros(len(keep), np.bool_)
     for node in forest.order:
-        edge = forest.parent_edge[node]
-        if edge >= 0 and wanted[edge] and alive[forest.parent_node[node]]:
-            keep[edge] = alive[node] = True
-        else:
-            alive[node] = value[node] >= tree_cost
-    return keep
+        edge, before = forest.parent_edge[node], forest.parent_node[node]
+        if edge >= 0 and alive[before] and (keep_alone if starts[before] else keep)[edge]:
+            kept[edge] = alive[node] = True
+        elif edge < 0 or apart:
+            alive[node] = starts[node] = value_alone[node] >= tree_cost
+    return kept

@@ -16,6 +16,9 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
 
+THINNED = 1
+"""Bit of ``generator`` of the branches that thinning found."""
+
 KEPT, COLD, SPUR = "kept", "too little heat", "bump of a wider vessel"
 ISOLATED, LOOP, TUNNEL = "separate and too short", "cold loop", "loop around no hole"
 
@@ -53,6 +56,9 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     heat = pieces.path_data["heat"]
     # The columns of a piece are those of its whole branch, so a bridge goes or stays as one.
     blocked = (pieces.edge_data["gap_length"] > 0) & (pieces.edge_data["min_heat"] < config.min_bridge_heat)
+    if "wall_step" in pieces.edge_data:
+        # What is inside of a mask its thinning shows; other paths cut through the same vessel.
+        blocked |= ((pieces.edge_data["generator"] & THINNED) == 0) & (pieces.edge_data["gap_length"] == 0.0)
     decoded = best_forest(pieces, heat, blocked, config)
     progress("weigh branches", 0.7)
     hot = _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)
@@ -119,7 +125,11 @@ def _closes_loop(
     alive[graph.edge_nodes[keep].ravel()] = True
     coldest = np.full(graph.n_edges, np.inf)
     np.minimum.at(coldest, graph.edge_of_point, graph.path_data["heat"])
-    return ~is_tree_edge & (coldest >= config.loop_heat) & alive[graph.edge_nodes].all(axis=1)
+    closes = ~is_tree_edge & (coldest >= config.loop_heat) & alive[graph.edge_nodes].all(axis=1)
+    if "wall_step" in graph.edge_data:
+        # A mask shows its loops itself; other paths add none.
+        closes &= (graph.edge_data["generator"] & THINNED) > 0
+    return np.asarray(closes)
 
 
 def _reasons(

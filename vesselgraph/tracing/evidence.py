@@ -1,71 +1,152 @@
-"""Evidence: what speaks for or against each branch, as edge columns."""
+"""Evidence: what speaks for or against each branch, as edge and path columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
+import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
 from vesselgraph.tracing.geometry import sample_path
-from vesselgraph.tracing.radii import ring_values
+from vesselgraph.tracing.radii import ring_contrast
 from vesselgraph.volume import Volume
 
-# Multiples of the radius at which the surroundings of a branch are read.
-_SHELL = (1.5, 2.0, 2.5)
+FloatArray = NDArray[np.float64]
+
+THINNED = 1
+"""Bit of ``generator`` of the branches that thinning found: all of them lies in the foreground."""
+
+_COST_FLOOR = 0.02
 
 
-def measure_evidence(graph: VesselGraph, heat: Volume, image: Volume | None = None) -> VesselGraph:
-    """Return the graph with its evidence: the path columns ``heat`` and ``contrast``, and edge columns.
+def measure_evidence(
+    graph: VesselGraph, heat: Volume, image: Volume | None = None, *, threshold: float = 0.1, is_mask: bool = False
+) -> VesselGraph:
+    """Return the graph with its evidence columns; ``docs/data-model.md`` says what each means.
 
-    ``mean_heat``, ``min_heat``, ``low_heat`` (lower quartile): heat along the branch. ``mean_radius`` mm. ``gap_length`` mm:
-    length of a bridge, 0 for a traced branch. ``protrusion`` mm: how far a branch with one free end sticks out of the vessel
-    it leaves (its length plus the radius of its tip minus the radius at its junction), infinite for others. ``contrast``, if
-    an image is given: image value on the branch minus that of a ring at 1.5 to 2.5 radii around it.
+    Parameters
+    ----------
+    graph : VesselGraph
+        Traced, with the edge column ``generator``.
+    heat : Volume
+        The heat it was traced from, or the mask.
+    image : Volume, optional
+        Adds the contrast.
+    threshold : float
+        Heat at or below which a link between traced branches crosses a gap.
+    is_mask : bool
+        Every traced point then has heat 1: a vessel of one voxel's width is as much in the mask as a wide one.
+
+    Returns
+    -------
+    graph : VesselGraph
+        Path columns ``heat``, ``curvature`` and, with an image, ``contrast``. Edge columns ``mean_heat``, ``min_heat``,
+        ``low_heat``, ``gap_length``, ``gap_min_heat``, ``path_cost``, ``taper``, ``protrusion`` and, with an image,
+        ``contrast``.
     """
     along = np.zeros(graph.n_points)
     sample_path(np.asarray(heat.array, dtype=np.float32), heat.space.to_index(graph.path_position), along)
-    columns = {
-        "mean_heat": _per_branch(graph, along, np.mean),
-        "min_heat": _per_branch(graph, along, np.min),
-        "low_heat": _per_branch(graph, along, lambda values: np.quantile(values, 0.25)),
-        "mean_radius": _per_branch(graph, graph.path_radius, np.mean),
-        "gap_length": np.where(graph.edge_data["generator"] == 2, graph.edge_length, 0.0),
-        "protrusion": protrusion(graph),
-    }
-    path = {"heat": along}
+    thinned = (graph.edge_data["generator"] & THINNED) > 0
+    if is_mask:
+        along[thinned[graph.edge_of_point]] = 1.0
+    table = np.zeros((graph.n_edges, 7))
+    curvature = np.zeros(graph.n_points)
+    _branch_evidence(graph.path_position, graph.path_radius, along, graph.path_offset, thinned, threshold, table, curvature)
+    names = ("mean_heat", "min_heat", "low_heat", "gap_length", "gap_min_heat", "path_cost", "taper")
+    columns = {name: table[:, k].copy() for k, name in enumerate(names)}
+    columns["protrusion"] = protrusion(graph, graph.degree[graph.edge_nodes] == 1)
+    path = {"heat": along, "curvature": curvature}
     if image is not None:
-        path["contrast"] = _contrast(graph, image)
-        columns["contrast"] = _per_branch(graph, path["contrast"], np.mean)
+        path["contrast"] = ring_contrast(graph, image)
+        columns["contrast"] = _mean_per_branch(path["contrast"], graph.path_offset)
     return graph.with_columns(edge=columns, path=path)
 
 
-def _per_branch(
-    graph: VesselGraph, values: NDArray[np.float64], reduce: Callable[[NDArray[np.float64]], Any]
-) -> NDArray[np.float64]:
-    bounds = graph.path_offset
-    return np.array([reduce(values[a:b]) for a, b in pairwise(bounds)], dtype=np.float64)
+def _mean_per_branch(values: FloatArray, offset: NDArray[np.int64]) -> FloatArray:
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray((total[offset[1:]] - total[offset[:-1]]) / np.diff(offset))
 
 
-def protrusion(graph: VesselGraph) -> NDArray[np.float64]:
-    """Return how far each branch with one free end sticks out of the vessel it leaves, (E,) mm; infinite for others."""
+def protrusion(graph: VesselGraph, is_free: NDArray[np.bool_]) -> FloatArray:
+    """Return how far each branch with one free end sticks out of the vessel it leaves, (E,) mm; infinite for others.
+
+    ``is_free`` (E, 2) says which ends of the branches are free.
+    """
     result = np.full(graph.n_edges, np.inf)
-    free = graph.degree[graph.edge_nodes] == 1
-    for e in np.flatnonzero(free[:, 0] != free[:, 1]):
-        node = graph.edge_nodes[e, 0] if free[e, 1] else graph.edge_nodes[e, 1]
-        tip_radius = graph.radius_along(int(e))[-1 if free[e, 1] else 0]
-        result[e] = graph.edge_length[e] + tip_radius - graph.node_radius[node]
+    twigs = np.flatnonzero(is_free[:, 0] != is_free[:, 1])
+    free_side = np.where(is_free[twigs, 1], 1, 0)
+    tip_point = np.where(free_side == 1, graph.path_offset[twigs + 1] - 1, graph.path_offset[twigs])
+    base = graph.edge_nodes[twigs, 1 - free_side]
+    result[twigs] = graph.edge_length[twigs] + graph.path_radius[tip_point] - graph.node_radius[base]
     return result
 
 
-def _contrast(graph: VesselGraph, image: Volume) -> NDArray[np.float64]:
-    """Return the image on the path minus the median of rings around it, (M,)."""
-    if graph.n_points == 0:
-        return np.zeros(0)
-    centre = ring_values(graph, image, np.zeros(graph.n_points))[0]
-    reach = np.maximum(graph.path_radius, 1.0)
-    rings = [ring_values(graph, image, factor * reach) for factor in _SHELL]
-    return np.asarray(centre - np.median(np.concatenate(rings), axis=0))
+@njit(cache=True, nogil=True)
+def _branch_evidence(position, radius, heat, offset, thinned, threshold, table, curvature):  # type: ignore[no-untyped-def]
+    """Fill, for each branch, mean, least and lower quartile of heat, gap length and its least heat, path cost and taper."""
+    for e in range(offset.size - 1):
+        low, high = offset[e], offset[e + 1]
+        n = high - low
+        total, least, gap, gap_least, cost = 0.0, np.inf, 0.0, np.nan, 0.0
+        along = np.zeros(n)
+        for i in range(low, high):
+            total += heat[i]
+            least = min(least, heat[i])
+            is_gap = not thinned[e] and heat[i] <= threshold
+            if is_gap:
+                gap_least = heat[i] if math.isnan(gap_least) else min(gap_least, heat[i])
+            if i > low:
+                step = math.sqrt(((position[i] - position[i - 1]) ** 2).sum())
+                along[i - low] = along[i - low - 1] + step
+                cost += 0.5 * step / max(heat[i], _COST_FLOOR) ** 2 + 0.5 * step / max(heat[i - 1], _COST_FLOOR) ** 2
+                if not thinned[e]:
+                    gap += 0.5 * step * (is_gap + (heat[i - 1] <= threshold))
+        ordered = np.sort(heat[low:high])
+        place = 0.25 * (n - 1)
+        k = int(place)
+        quartile = ordered[k] + (place - k) * (ordered[min(k + 1, n - 1)] - ordered[k])
+        table[e, 0], table[e, 1], table[e, 2] = total / n, least, quartile
+        table[e, 3], table[e, 4], table[e, 5] = gap, gap_least, cost
+        table[e, 6] = abs(_slope(along, radius[low:high]))
+        _fill_curvature(position[low:high], curvature[low:high])
+
+
+@njit(cache=True, nogil=True)
+def _slope(x, y):  # type: ignore[no-untyped-def]
+    """Return the slope of the line with the least squared distance to ``y`` over ``x``, NaN left out; 0 for one point."""
+    n, mean_x, mean_y = 0, 0.0, 0.0
+    for i in range(x.size):
+        if not math.isnan(y[i]):
+            n += 1
+            mean_x += x[i]
+            mean_y += y[i]
+    if n < 2:
+        return 0.0
+    mean_x /= n
+    mean_y /= n
+    both, square = 0.0, 0.0
+    for i in range(x.size):
+        if not math.isnan(y[i]):
+            both += (x[i] - mean_x) * (y[i] - mean_y)
+            square += (x[i] - mean_x) ** 2
+    return both / square if square > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _fill_curvature(points, curvature):  # type: ignore[no-untyped-def]
+    """Fill 1 over the radius of the circle through each point and those two before and after it."""
+    n = points.shape[0]
+    for i in range(n):
+        middle = min(max(i, 1), n - 2)
+        if n < 3:
+            curvature[i] = 0.0
+            continue
+        reach = min(2, middle, n - 1 - middle)
+        a, b = points[middle - reach] - points[middle], points[middle + reach] - points[middle]
+        c = a - b
+        # 4 area / product of the sides; |a x b| is twice the area.
+        x, y, z = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+        product = math.sqrt((a**2).sum() * (b**2).sum() * (c**2).sum())
+        curvature[i] = 2.0 * math.sqrt(x * x + y * y + z * z) / product if product > 1e-12 else 0.0

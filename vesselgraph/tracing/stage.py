@@ -80,17 +80,19 @@ def trace(
     progress("bridge gaps", 0.4)
     shape = field.heat.shape
     chains = extract_chains(voxels, shape)
-    links = propose_links(field.foreground, field.heat, voxels, chains, config, field.voxel)
+    # The heat of a mask is flat: paths between points of its ridges only cut corners.
+    flat = {"keypoint_paths": False, "rivulet_paths": False} if field.from_mask else {}
+    links = propose_links(field.foreground, field.heat, voxels, chains, config.model_copy(update=flat), field.voxel)
     chains = extract_chains(voxels, shape, _feet(len(voxels), links))
     progress("refine centerlines", 0.6)
     graph = _assemble(field, thinned, chains, links)
     progress("measure evidence", 0.9)
     grid = Volume(field.heat, field.space)
     if field.from_mask:
-        graph = fit_to_wall(graph, grid)
+        graph = fit_to_wall(graph, grid, heatmap.heat.space.spacing)
     elif image is not None:
         graph = radii_from_image(graph, image, measure=kernels.section_widths)
-    graph = measure_evidence(graph, grid, image)
+    graph = measure_evidence(graph, grid, image, threshold=config.threshold, is_mask=field.from_mask)
     progress("measure evidence", 1.0)
     return graph.with_step(step)
 

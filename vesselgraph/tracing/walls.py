@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.edit import merge_degree_two, subset
 from vesselgraph.graph import VesselGraph
-from vesselgraph.tracing.evidence import protrusion
+from vesselgraph.tracing.evidence import THINNED, protrusion
 from vesselgraph.tracing.forks import place_forks
 from vesselgraph.tracing.geometry import ray_length
 from vesselgraph.tracing.topology import OFFSETS
@@ -21,13 +21,13 @@ IntArray = NDArray[np.int64]
 
 # A branch with one free end that sticks out by less than this share of the radius it leaves is a bump of the wall, no vessel.
 _BUMP = 0.4
-# An end lies this share of its radius before the wall, as in a round cone; at the most half of its branch is cut.
-_CAP, _LONGEST_CUT = 0.9, 0.5
+# An end lies this share of its radius before the wall, as in a round cone; less than half of its branch is cut.
+_CAP, _LONGEST_CUT = 0.9, 0.45
 _N_TIP_POINTS = 8
 _DIRECTIONS = OFFSETS / np.linalg.norm(OFFSETS, axis=1, keepdims=True)
 
 
-def fit_to_wall(graph: VesselGraph, mask: Volume) -> VesselGraph:
+def fit_to_wall(graph: VesselGraph, mask: Volume, spacing: FloatArray) -> VesselGraph:
     """Return the graph of a mask with junctions where the vessels part and ends one radius before the wall.
 
     Parameters
@@ -36,19 +36,27 @@ def fit_to_wall(graph: VesselGraph, mask: Volume) -> VesselGraph:
         Traced from ``mask``, with radii from its cross-sections.
     mask : Volume
         0 and 1 on an isotropic grid.
+    spacing : (3,) mm
+        Of the grid the mask was drawn on: the coarser its slices, the larger the steps of the wall.
 
     Returns
     -------
     graph : VesselGraph
         Same nodes and branches. Junctions of bumps of the wall stay where they are. Node column ``fitted`` (bool): placed by
-        the wall.
+        the wall. Edge column ``wall_step`` (mm): how much farther apart the mask's slices are than its pixels.
     """
+    steps = {"wall_step": np.full(graph.n_edges, float(np.max(spacing) - np.min(spacing)))}
     if graph.n_edges == 0:
-        return graph.with_columns(node={"fitted": np.zeros(graph.n_nodes, np.bool_)})
+        return graph.with_columns(node={"fitted": np.zeros(graph.n_nodes, np.bool_)}, edge=steps)
     volume = np.asarray(mask.array, dtype=np.float32)
-    trimmed = _with_tip_balls(_trim_tips(graph, volume, mask), volume, mask)
+    thinned = (graph.edge_data["generator"] & THINNED) > 0
+    degree = np.bincount(graph.edge_nodes[thinned].ravel(), minlength=graph.n_nodes)
+    # Bridges hold nothing: an end is an end of what the mask shows.
+    is_free = (degree[graph.edge_nodes] == 1) & thinned[:, None]
+    trimmed = _with_tip_balls(_trim_tips(graph, is_free, volume, mask), np.flatnonzero(degree == 1), volume, mask)
     voxel = float(mask.space.spacing[0])
-    real = ~(protrusion(trimmed) < _BUMP * trimmed.node_radius[_inner_node(trimmed)])
+    base = graph.edge_nodes[np.arange(graph.n_edges), np.argmin(is_free, axis=1)]
+    real = thinned & ~(protrusion(trimmed, is_free) < _BUMP * trimmed.node_radius[base])
     rows = trimmed.with_columns(path={"row": np.arange(trimmed.n_points)})
     part, kept = subset(replace(rows, edge_data={}), edges=real)
     part, joined = merge_degree_two(part)
@@ -67,12 +75,7 @@ def fit_to_wall(graph: VesselGraph, mask: Volume) -> VesselGraph:
     moved[trimmed.path_offset[:-1]] = node_position[trimmed.edge_nodes[:, 0]]
     moved[trimmed.path_offset[1:] - 1] = node_position[trimmed.edge_nodes[:, 1]]
     result = replace(trimmed, node_position=node_position, node_radius=node_radius, path_position=moved)
-    return result.with_columns(node={"fitted": fitted})
-
-
-def _inner_node(graph: VesselGraph) -> IntArray:
-    """Return, for each branch, its node of the higher degree."""
-    return np.asarray(graph.edge_nodes[np.arange(graph.n_edges), np.argmax(graph.degree[graph.edge_nodes], axis=1)])
+    return result.with_columns(node={"fitted": fitted}, edge=steps)
 
 
 def _placed(
@@ -104,13 +107,12 @@ def _nodes_of_rows(graph: VesselGraph, rows: IntArray, position: FloatArray) -> 
     return node
 
 
-def _trim_tips(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
-    """Return the graph with free ends cut back to :data:`_CAP` radii from the wall ahead."""
+def _trim_tips(graph: VesselGraph, is_free: NDArray[np.bool_], volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
+    """Return the graph with ``is_free`` (E, 2) ends cut back to :data:`_CAP` radii from the wall ahead."""
     voxel = float(mask.space.spacing[0])
     points = np.ascontiguousarray(mask.space.to_index(graph.path_position))
     radius = graph.path_radius / voxel
     keep = np.ones(graph.n_points, np.bool_)
-    is_free = graph.degree[graph.edge_nodes] == 1
     _cut_ends(points, radius, graph.path_offset, is_free, volume, keep)
     world = np.where(keep[:, None], mask.space.to_world(points), 0.0)[keep]
     owner = graph.edge_of_point[keep]
@@ -121,7 +123,7 @@ def _trim_tips(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) ->
         free = is_free[:, end]
         node[graph.edge_nodes[free, end]] = world[row[free]]
         width[graph.edge_nodes[free, end]] = path_radius[row[free]]
-        world[row] = node[graph.edge_nodes[:, end]]
+    world[offset[:-1]], world[offset[1:] - 1] = node[graph.edge_nodes[:, 0]], node[graph.edge_nodes[:, 1]]
     return replace(
         graph,
         node_position=node,
@@ -133,9 +135,8 @@ def _trim_tips(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) ->
     )
 
 
-def _with_tip_balls(graph: VesselGraph, volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
+def _with_tip_balls(graph: VesselGraph, tips: IntArray, volume: NDArray[np.float32], mask: Volume) -> VesselGraph:
     """Return the graph with the radius of the ball that fits in at each free end: a bump has no cross-section of its own."""
-    tips = np.flatnonzero(graph.degree == 1)
     points = np.ascontiguousarray(mask.space.to_index(graph.node_position[tips]).reshape(-1, 3))
     depth = np.zeros(len(tips))
     _depths(points, volume, _DIRECTIONS, depth)
