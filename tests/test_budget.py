@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesselgraph.budget import estimate_memory
-from vesselgraph.config import PipelineConfig
+from vesselgraph.budget import as_fine_as_the_data, estimate_memory, quick_enough
+from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.errors import BudgetError
+from vesselgraph.graph import VesselGraph
 
 
 def estimate(shape=(130, 512, 512), spacing=(1.6, 0.6, 0.6), config=None, **more):
@@ -47,6 +48,31 @@ def test_half_the_step_needs_eight_times_the_tracing_memory():
 def test_need_grows_with_phases_and_bytes(n_phases, n_bytes):
     more = estimate(n_phases=n_phases + 1, bytes_per_voxel=n_bytes).total_gb
     assert more > estimate(n_phases=n_phases, bytes_per_voxel=n_bytes).total_gb
+
+
+def test_metres_of_vessels_are_drawn_coarser_unless_fineness_was_asked_for():
+    usual = SurfaceConfig()
+
+    def lines(n):
+        return VesselGraph.from_paths([[[0, 9.0 * i, 0], [300, 9.0 * i, 0]] for i in range(n)], [[1.0, 1.0]] * n)
+
+    assert quick_enough(VesselGraph.empty(), usual, usual) is usual
+    assert quick_enough(lines(3), usual, usual) is usual
+    many = quick_enough(lines(200), usual, usual)
+    assert many.min_radius > 1.0
+    assert many.step > usual.step
+    assert many.min_radius <= 2.5
+    finer = SurfaceConfig(step=0.4)
+    assert quick_enough(lines(200), finer, finer) is finer
+
+
+def test_surface_is_no_finer_than_the_data_unless_asked_for():
+    assert as_fine_as_the_data(SurfaceConfig(), 0.7) == SurfaceConfig()
+    coarse = as_fine_as_the_data(SurfaceConfig(step=0.4), 3.0)
+    assert coarse.step == 0.4
+    assert coarse.min_radius == pytest.approx(3 * SurfaceConfig().min_radius)
+    assert coarse.max_error == pytest.approx(3 * SurfaceConfig().max_error)
+    SurfaceConfig.model_validate(as_fine_as_the_data(SurfaceConfig(), 50.0).model_dump())
 
 
 def test_a_network_needs_more_on_the_tracing_grid_only():

@@ -267,7 +267,7 @@ def test_too_fine_surface_is_drawn_coarser_and_said():
     fine = SurfaceConfig(max_blocks=3000)
     with pytest.raises(BudgetError):
         vg.build_surface(graph, fine)
-    mesh, drawn = pipeline._draw_surface(graph, fine, log, silent)
+    mesh, drawn = pipeline._draw_surface(graph, fine, fine, log, silent)
     check = vg.check_surface(mesh, graph, drawn)
     assert check.is_sound
     assert drawn.min_radius > fine.min_radius
@@ -277,16 +277,6 @@ def test_too_fine_surface_is_drawn_coarser_and_said():
 
 def test_surface_that_is_too_fine_at_any_step_is_refused():
     graph = vg.VesselGraph.from_paths([[[0, 0, 0], [300, 0, 0]]], [[5.0, 0.3]])
+    tiny = SurfaceConfig(max_blocks=2)
     with pytest.raises(BudgetError, match=r"surface\.max_blocks"):
-        pipeline._draw_surface(graph, SurfaceConfig(max_blocks=2), RunLog(), silent)
-
-
-def test_surface_is_no_finer_than_the_data_unless_asked_for():
-    fine = SurfaceConfig(max_blocks=250_000)
-    assert pipeline._as_fine_as_the_data(fine, 0.7) == fine
-    assert pipeline._as_fine_as_the_data(SurfaceConfig(), 0.7).max_blocks == 100_000
-    coarse = pipeline._as_fine_as_the_data(SurfaceConfig(step=0.4), 3.0)
-    assert coarse.step == 0.4
-    assert coarse.min_radius == pytest.approx(3 * SurfaceConfig().min_radius)
-    assert coarse.max_error == pytest.approx(3 * SurfaceConfig().max_error)
-    SurfaceConfig.model_validate(pipeline._as_fine_as_the_data(SurfaceConfig(), 50.0).model_dump())
+        pipeline._draw_surface(graph, tiny, tiny, RunLog(), silent)

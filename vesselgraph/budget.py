@@ -1,4 +1,4 @@
-"""How much memory a reconstruction will need, said before it starts."""
+"""How much memory a reconstruction will need, said before it starts; how fine a surface can be in reasonable time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vesselgraph.config import PipelineConfig
+from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.errors import BudgetError
+from vesselgraph.graph import VesselGraph
 
 # Measured on phantoms and on abdominal CT; see docs/architecture.md. The program itself with its libraries loaded:
 _BASE_GB = 0.9
@@ -18,6 +19,16 @@ _TRACING_BYTES = 90.0
 # What a network adds on the tracing grid: the image as float32, heat, radius, identity and 12 to 16 features.
 _NETWORK_BYTES = 55.0
 _GB = 1e9
+
+COARSEST_MIN_RADIUS = 2.5
+"""Thinner vessels are never drawn wider than this, mm of radius."""
+STEPS_PER_RADIUS = 1.5
+"""Grid steps a surface needs in the smallest drawn radius."""
+# Triangles before decimation that take about 40 s of one core, and how many there are per squared grid step of surface.
+_QUICK_TRIANGLES = 2_000_000
+_TRIANGLES_PER_STEP = 2.9
+_MOST_SCALE = 5.0
+_COARSER = 1.2
 
 
 @dataclass(frozen=True)
@@ -92,3 +103,31 @@ def estimate_memory(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
         tracing_gb=n_traced * (_TRACING_BYTES + (_NETWORK_BYTES if config.heatmap.method == "network" else 0.0)) / _GB,
     )
+
+
+def as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
+    """Return the settings, lengths that nobody set scaled up for a tracing grid coarser than 1 mm.
+
+    Centerlines and radii of such data are not known any better, and the work grows with the inverse square of the step.
+    """
+    lengths = {"step", "min_radius", "max_error"} - config.model_fields_set
+    scale = min(max(step, 1.0), _MOST_SCALE)
+    return config.model_copy(update={name: scale * getattr(config, name) for name in lengths}) if scale > 1.0 else config
+
+
+def quick_enough(graph: VesselGraph, config: SurfaceConfig, asked: SurfaceConfig) -> SurfaceConfig:
+    """Return the settings, coarser where many metres of vessels would take minutes; unless someone set their fineness."""
+    if graph.n_edges == 0 or asked.model_fields_set & {"step", "min_radius", "max_blocks"}:
+        return config
+    length = np.linalg.norm(np.diff(graph.path_position, axis=0), axis=1)[graph.edge_of_point[1:] == graph.edge_of_point[:-1]]
+    radius = graph.path_radius[1:][graph.edge_of_point[1:] == graph.edge_of_point[:-1]]
+    min_radius = config.min_radius
+    while min_radius * _COARSER <= COARSEST_MIN_RADIUS:
+        drawn = np.fmax(radius, min_radius)
+        step = min(max(config.step, min_radius / STEPS_PER_RADIUS), float(drawn.min()) / STEPS_PER_RADIUS)
+        if _TRIANGLES_PER_STEP * float((2.0 * np.pi * drawn * length).sum()) <= _QUICK_TRIANGLES * step**2:
+            break
+        min_radius *= _COARSER
+    if min_radius == config.min_radius:
+        return config
+    return config.model_copy(update={"min_radius": min_radius, "step": max(config.step, min_radius / STEPS_PER_RADIUS)})

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from vesselgraph.budget import MemoryEstimate, estimate_memory
+from vesselgraph.budget import (
+    COARSEST_MIN_RADIUS,
+    STEPS_PER_RADIUS,
+    MemoryEstimate,
+    as_fine_as_the_data,
+    estimate_memory,
+    quick_enough,
+)
 from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
@@ -26,10 +33,6 @@ from vesselgraph.tracing import trace
 from vesselgraph.volume import Heatmap, PhaseSet, Volume
 
 _COARSER = 1.5
-_COARSEST_MIN_RADIUS = 2.5
-_MOST_SCALE = 5.0
-# About a minute of one core; finer surfaces of wide fields of view are drawn by asking for more blocks.
-_QUICK_BLOCKS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +169,8 @@ def _run_stages(
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):
-        fine = _as_fine_as_the_data(config.surface, float(heatmap.heat.space.spacing.min()))
-        mesh, drawn = _draw_surface(graph, fine, log, progress)
+        fine = as_fine_as_the_data(config.surface, float(heatmap.heat.space.spacing.min()))
+        mesh, drawn = _draw_surface(graph, fine, quick_enough(graph, fine, config.surface), log, progress)
     return (phases, region, heatmap, judged, graph, mesh), drawn
 
 
@@ -193,39 +196,30 @@ def _reference(phases: PhaseSet | None, heatmap: Heatmap | None) -> Volume:
     return heatmap.heat
 
 
-def _as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
-    """Return the settings, what nobody set adapted: lengths scaled up for a tracing grid coarser than 1 mm, fewer blocks.
-
-    Centerlines and radii of such data are not known any better, and the work grows with the inverse square of the step.
-    """
-    if "max_blocks" not in config.model_fields_set:
-        config = config.model_copy(update={"max_blocks": min(config.max_blocks, _QUICK_BLOCKS)})
-    lengths = {"step", "min_radius", "max_error"} - config.model_fields_set
-    scale = min(max(step, 1.0), _MOST_SCALE)
-    return config.model_copy(update={name: scale * getattr(config, name) for name in lengths}) if scale > 1.0 else config
-
-
-def _draw_surface(graph: VesselGraph, config: SurfaceConfig, log: RunLog, progress: Progress) -> tuple[Mesh, SurfaceConfig]:
+def _draw_surface(
+    graph: VesselGraph, config: SurfaceConfig, quick: SurfaceConfig, log: RunLog, progress: Progress
+) -> tuple[Mesh, SurfaceConfig]:
     """Return the surface and the settings it was drawn with: coarser than asked where that would be beyond its bound.
 
     The graph is done by then and must not be lost for a surface that is too fine.
     """
-    drawn = config
+    drawn = quick
     while True:
         try:
             mesh = build_surface(graph, drawn, progress=progress)
         except BudgetError:
             min_radius = drawn.min_radius * _COARSER
-            if min_radius > _COARSEST_MIN_RADIUS:
+            if min_radius > COARSEST_MIN_RADIUS:
                 raise
-            drawn = drawn.model_copy(update={"min_radius": min_radius, "step": max(drawn.step, min_radius / 1.5)})
+            step = max(drawn.step, min_radius / STEPS_PER_RADIUS)
+            drawn = drawn.model_copy(update={"min_radius": min_radius, "step": step})
         else:
             break
     if drawn is not config:
         log.warn(
-            "The surface would have needed more blocks than surface.max_blocks: it was drawn with a step of "
-            f"{drawn.step:.2g} mm, and vessels thinner than {drawn.min_radius:.2g} mm radius with that radius. The graph "
-            "keeps its own radii."
+            f"There is much to draw: the surface was drawn with a step of {drawn.step:.2g} mm, and vessels thinner than "
+            f"{drawn.min_radius:.2g} mm radius with that radius. The graph keeps its own radii. Set surface.step or "
+            "surface.min_radius for a finer one."
         )
     return mesh, drawn
 
