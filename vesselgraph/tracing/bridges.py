@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.threads import run_parts
+from vesselgraph.tracing.ends import free_ends
 from vesselgraph.tracing.foreground import Foreground, voxel_at
 from vesselgraph.tracing.heap import heap_pop, heap_push
 from vesselgraph.tracing.skeleton import Chains
@@ -28,99 +29,9 @@ _CAPSULE = 3.0
 _SLACK = 3.0
 # A path from voxel to voxel is up to so much longer than the curve it follows.
 _ON_GRID = 1.15
-# A tip's direction is that of its last voxels. A branch of at most so many voxels with one free end is a spur, or even a bump.
-_N_DIRECTION, _N_SPUR, _N_BUMP = 8, 6, 3
-# At a blunt end the middle of the skeleton within `_N_DIRECTION` steps lies at least so many voxels behind.
-_LEAST_LEAN, _BLUNT_COSINE, _MOST_REACHED = 1.2, 0.0, 128
 _MOST_VESSELS = 24
 _LONGEST = 96
 _STEP = np.sqrt((OFFSETS**2).sum(axis=1))
-
-
-@njit(cache=True, nogil=True)
-def _place(skeleton, row_start, voxels, shape, ids, skeleton_of):  # type: ignore[no-untyped-def]
-    """Fill the foreground id of each skeleton voxel, and the other way round."""
-    for v in range(len(skeleton)):
-        z, y, x = skeleton[v]
-        ids[v] = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], z, y, x)
-        skeleton_of[ids[v]] = v
-
-
-@njit(cache=True, nogil=True)
-def _direction(voxels, offset, members, e, side, out):  # type: ignore[no-untyped-def]
-    """Fill the unit direction in which branch ``e`` runs out of its first (side 0) or last voxel; return whether it has one."""
-    first, stop = offset[e], offset[e + 1]
-    back = min(_N_DIRECTION - 1, stop - first - 1)
-    here = members[first] if side == 0 else members[stop - 1]
-    there = members[first + back] if side == 0 else members[stop - 1 - back]
-    norm = 0.0
-    for k in range(3):
-        out[k] = voxels[here, k] - voxels[there, k]
-        norm += out[k] ** 2
-    if norm > 0.0:
-        out /= np.sqrt(norm)
-    return norm > 0.0
-
-
-@njit(cache=True, nogil=True)
-def _lean(start, voxels, ids, skeleton_of, neighbours, out):  # type: ignore[no-untyped-def]
-    """Fill the mean offset from a skeleton voxel to the skeleton within some steps of it; return its length.
-
-    Close to 0 in the middle of a vessel, where what lies before and behind balances; several voxels at its end.
-    """
-    reached = np.empty(_MOST_REACHED, np.int64)
-    reached[0] = start
-    n, first = 1, 0
-    for _ in range(_N_DIRECTION):
-        last = n
-        for i in range(first, last):
-            for k in range(26):
-                u = neighbours[ids[reached[i]], k]
-                v = skeleton_of[u] if u >= 0 else -1
-                is_new = v >= 0 and n < _MOST_REACHED
-                for j in range(n):
-                    is_new &= reached[j] != v
-                if is_new:
-                    reached[n] = v
-                    n += 1
-        first = last
-    length = 0.0
-    for k in range(3):
-        out[k] = 0.0
-        for i in range(n):
-            out[k] += voxels[reached[i], k] - voxels[start, k]
-        out[k] /= n
-        length += out[k] ** 2
-    return np.sqrt(length)
-
-
-@njit(cache=True, nogil=True)
-def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbours, cosine, tips, branch, outward, cosines):  # type: ignore[no-untyped-def]
-    """Fill the ends to search from: voxel, branch, unit direction, smallest cosine to it; return how many.
-
-    A short spur is a corner of a blunt end if the skeleton around its base leans away from it. It then points where the end
-    points, and what it meets may lie aside. Else it sticks out of a vessel's side and is no end, if it is very short.
-    """
-    own, main = np.empty(3), np.empty(3)
-    n = 0
-    for e in range(len(ends)):
-        for side in range(2):
-            cosines[n] = cosine
-            if degree[ends[e, side]] != 1 or not _direction(voxels, offset, members, e, side, own):
-                continue
-            tip, base = members[offset[e]], members[offset[e + 1] - 1]
-            if side == 1:
-                tip, base = base, tip
-            if offset[e + 1] - offset[e] <= _N_SPUR and degree[ends[e, 1 - side]] > 1:
-                lean = _lean(base, voxels, ids, skeleton_of, neighbours, main)
-                if lean >= _LEAST_LEAN:
-                    own[:] = -main / lean
-                    cosines[n] = min(cosine, _BLUNT_COSINE)
-                elif offset[e + 1] - offset[e] <= _N_BUMP:
-                    continue
-            tips[n], branch[n], outward[n] = tip, e, own
-            n += 1
-    return n
 
 
 @njit(cache=True, nogil=True)
@@ -343,18 +254,8 @@ def propose_bridges(
     Tips are searched in parallel; the answer does not depend on the number of threads.
     """
     shape = foreground.shape
-    degree = np.bincount(chains.ends.ravel(), minlength=chains.n_nodes)
-    n_ends = 2 * len(chains.ends)
-    tips, branch = np.empty(n_ends, np.int64), np.empty(n_ends, np.int64)
-    outward, cosines = np.empty((n_ends, 3)), np.empty(n_ends + 1)
-    ids = np.empty(len(voxels), np.int64)
-    skeleton_of = np.full(len(foreground), -1, np.int32)
-    _place(voxels, foreground.row_start, foreground.voxels, shape, ids, skeleton_of)
-    cosine = float(np.cos(np.deg2rad(max_turn_deg)))
-    n = _curve_ends(
-        voxels, chains.ends, chains.offset, chains.members, degree, ids, skeleton_of, foreground.neighbours, cosine,
-        tips, branch, outward, cosines,
-    )  # fmt: skip
+    tips, branch, outward, cosines = free_ends(foreground, voxels, chains, max_turn_deg)
+    n = len(tips)
     line = voxels[:, 0] * shape[1] + voxels[:, 1]
     line_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
     chain_of = np.full(len(voxels), -1, np.int64)

@@ -19,9 +19,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.threads import run_parts
+from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.marching import march
-from vesselgraph.tracing.topology import OFFSETS
 
 IntArray = NDArray[np.int64]
 
@@ -29,9 +29,6 @@ IntArray = NDArray[np.int64]
 _N_RISING = 9
 _APART = 4.0
 _POWER = 3.0
-# A link leaves the corridor of the skeleton for at least so many voxels.
-_N_OUTSIDE = 3
-_NEAREST_FIRST = np.argsort(np.abs(OFFSETS).sum(axis=1), kind="stable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,19 +112,6 @@ def _list_touching(neighbours, source, time, n_sources, key, cost, voxel):  # ty
 
 
 @njit(cache=True, nogil=True)
-def corridor(skeleton, neighbours, nearest):  # type: ignore[no-untyped-def]
-    """Fill the place in ``skeleton`` of the voxel each voxel is or touches; ``nearest`` is -1 everywhere before."""
-    for i in range(len(skeleton)):
-        nearest[skeleton[i]] = i
-    for k in range(26):
-        # Faces first: the nearest of several that it touches.
-        for i in range(len(skeleton)):
-            u = neighbours[skeleton[i], _NEAREST_FIRST[k]]
-            if u >= 0 and nearest[u] < 0:
-                nearest[u] = i
-
-
-@njit(cache=True, nogil=True)
 def _follow_all(previous, starts, nearest, support):  # type: ignore[no-untyped-def]
     """Mark the skeleton voxels whose corridor the ways back from ``starts`` touch."""
     for start in starts:
@@ -205,29 +189,18 @@ def propose_keypoint_paths(
     -----
     The corridor is the skeleton and all that touches it. Deterministic.
     """
-    nearest = np.full(len(foreground), -1, np.int64)
-    corridor(skeleton, foreground.neighbours, nearest)
+    nearest = corridor(foreground, skeleton)
     keypoints = find_keypoints(foreground, heat)
     saddles, previous = find_saddles(foreground, heat, keypoints)
     off = nearest[keypoints] < 0
     outer = np.flatnonzero(off[saddles.pair].any(axis=1) | (nearest[saddles.voxel] < 0).any(axis=1))
-    paths: dict[tuple[int, int, bytes], IntArray] = {}
-    for route in _routes(saddles, off, outer):
-        line = np.concatenate(
-            [_leg(previous, saddles, edge, is_forward)[1 if i else 0 :] for i, (edge, is_forward) in enumerate(route)]
-        )
-        trimmed = _outside(line, nearest)
-        if trimmed is not None:
-            tip, foot, inner = trimmed
-            paths.setdefault((tip, foot, inner.tobytes()), inner)
-    keys = sorted(paths)
-    lines = [np.concatenate([[skeleton[k[0]]], paths[k], [skeleton[k[1]]]]) for k in keys]
-    offset = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int64)
-    ids = np.concatenate(lines) if lines else np.zeros(0, np.int64)
-    ends = np.array([k[:2] for k in keys], dtype=np.int64).reshape(-1, 2)
+    lines = (
+        np.concatenate([_leg(previous, saddles, edge, is_forward)[int(i > 0) :] for i, (edge, is_forward) in enumerate(route)])
+        for route in _routes(saddles, off, outer)
+    )
     support = np.zeros(len(skeleton), np.uint8)
     _follow_all(previous, saddles.voxel.ravel(), nearest, support)
-    return ends[:, 0], ends[:, 1], offset, foreground.voxels[ids].astype(np.int64), support
+    return *leave_corridor(lines, nearest, skeleton, foreground), support
 
 
 def _leg(previous: NDArray[np.int32], saddles: Saddles, edge: int, is_forward: bool) -> IntArray:
@@ -271,15 +244,3 @@ def _walk_back(before: NDArray[np.int32], start: int) -> list[int]:
     while before[stops[-1]] >= 0:
         stops.append(int(before[stops[-1]]))
     return stops
-
-
-def _outside(line: IntArray, nearest: IntArray) -> tuple[int, int, IntArray] | None:
-    """Return the skeleton voxels a path leaves from and comes back to, and its part between; None if it hardly leaves."""
-    out = np.flatnonzero(nearest[line] < 0)
-    if len(out) < _N_OUTSIDE or out[0] == 0 or out[-1] == len(line) - 1:
-        return None
-    first, last = out[0] - 1, out[-1] + 1
-    tip, foot, inner = int(nearest[line[first]]), int(nearest[line[last]]), line[first : last + 1]
-    if tip == foot:
-        return None
-    return (tip, foot, inner) if tip < foot else (foot, tip, inner[::-1])

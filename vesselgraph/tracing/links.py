@@ -12,6 +12,7 @@ from vesselgraph.config import TraceConfig
 from vesselgraph.tracing.bridges import propose_bridges
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.keypoints import propose_keypoint_paths
+from vesselgraph.tracing.rivulet import propose_rivulet_paths
 from vesselgraph.tracing.skeleton import Chains
 
 IntArray = NDArray[np.int64]
@@ -107,10 +108,12 @@ def propose_links(
     none = np.zeros(len(voxels), np.uint8)
     bridges = propose_bridges(foreground, heat, voxels, chains, config.max_gap / voxel, config.max_turn_deg, config.n_bridges)
     parts = [_flagged(BRIDGE, *bridges, none)]
-    if config.keypoint_paths and len(voxels):
-        ids = skeleton_ids(foreground, voxels)
-        values = heat[tuple(foreground.voxels.T)]
-        parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids)))
+    if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
+        ids, values = skeleton_ids(foreground, voxels), heat[tuple(foreground.voxels.T)]
+        if config.keypoint_paths:
+            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids)))
+        if config.rivulet_paths:
+            parts.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
     return merge_links(parts)
 
 
