@@ -13,7 +13,7 @@ from vesselgraph.tracing.backend import kernels_for
 from vesselgraph.tracing.evidence import measure_evidence
 from vesselgraph.tracing.field import Field, make_field
 from vesselgraph.tracing.geometry import refine
-from vesselgraph.tracing.links import THINNING, Links, propose_links
+from vesselgraph.tracing.links import Links, chain_generators, propose_links
 from vesselgraph.tracing.radii import radii_from_image, smooth_radii
 from vesselgraph.tracing.skeleton import Chains, extract_chains
 from vesselgraph.tracing.walls import fit_to_wall
@@ -135,7 +135,7 @@ def _assemble(field: Field, thinned: NDArray[np.int64], chains: Chains, links: L
         offset,
         world,
         radius * field.voxel,
-        edge_data={"generator": np.concatenate([np.full(len(chains.ends), THINNING), links.generator])},
+        edge_data={"generator": np.concatenate([chain_generators(chains, links), links.generator])},
         space=field.space,
     )
 
