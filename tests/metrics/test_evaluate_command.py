@@ -37,7 +37,16 @@ def cases(tmp_path):
 
 def test_one_case_as_text_and_json(cases):
     text = run(cases / "ours/b.json", cases / "theirs/b.vtp")
-    for row in ("centerline, 2 mm", "centerline, 0.5 r", "branch points", "APLS", "street mover", "NetMets links", "Rivulet"):
+    for row in (
+        "centerline, 2 mm",
+        "centerline, 0.5 r",
+        "branch points",
+        "APLS",
+        "street mover",
+        "NetMets links",
+        "Rivulet",
+        "radius <1.5 mm",
+    ):
         assert row in text
     scores = json.loads(run(cases / "ours/b.json", cases / "theirs/b.vtp", "--json"))
     assert scores["centerline"]["1"]["precision"] == 1.0
@@ -53,6 +62,9 @@ def test_folders_give_means_with_intervals_a_table_and_a_figure(cases):
     text = run(*arguments)
     assert "2 cases: mean [95 % interval]" in text
     assert "Betti errors" in text
+    # All true radii are 1 mm.
+    assert "radius <1.5 mm" in text
+    assert "radius >=3 mm" not in text
     rows = list(csv.DictReader((cases / "scores.csv").read_text().splitlines()))
     assert [row["case"] for row in rows] == ["a", "b"]
     assert float(rows[0]["centerline.2.f1"]) == 1.0 > float(rows[1]["centerline.2.f1"])

@@ -115,10 +115,12 @@ def score_table(scores: Mapping[str, Any]) -> str:
     branches                1.000   0.500   0.667
     """
     lines = [f"{'':<18}{'precision':>11}{'recall':>8}{'F1':>8}"]
-    for title, keys in _rows(figures(scores)).items():
-        values = [figures(scores)[key] for key in keys]
+    named = figures(scores)
+    for title, keys in _rows(named).items():
+        values = [named.get(key) for key in keys]
         shown = ["" if value is None else f"{value:.3f}" for value in values]
-        lines.append(f"{title:<18}{shown[0]:>11}{shown[1]:>8}{shown[2]:>8}")
+        if any(shown):
+            lines.append(f"{title:<18}{shown[0]:>11}{shown[1]:>8}{shown[2]:>8}".rstrip())
     for name, path, unit in _FIGURES:
         value: Any = scores
         for key in path:
@@ -142,7 +144,9 @@ def summary_table(summary: Mapping[str, Interval], n_cases: int) -> str:
     head = f"{n_cases} cases: mean [95 % interval]"
     lines = [f"{head:<32}{'precision':<22}{'recall':<22}F1"]
     for title, keys in _rows(summary).items():
-        lines.append(f"{title:<32}" + "".join(f"{_interval(summary[key]):<22}" for key in keys).rstrip())
+        shown = "".join(f"{_interval(summary.get(key)):<22}" for key in keys).rstrip()
+        if shown:
+            lines.append(f"{title:<32}{shown}")
     for name, path, unit in _FIGURES:
         parts = ["".join(f".{i}" for i in index) for index in ((), (0,), (1,))]
         found = [summary[".".join(path) + part] for part in parts if ".".join(path) + part in summary]
@@ -151,12 +155,16 @@ def summary_table(summary: Mapping[str, Interval], n_cases: int) -> str:
     return "\n".join(lines)
 
 
-def _interval(value: Interval) -> str:
-    return f"{value.mean:.3f} [{value.low:.3f} {value.high:.3f}]"
+def _interval(value: Interval | None) -> str:
+    return "" if value is None or not value.n else f"{value.mean:.3f} [{value.low:.3f} {value.high:.3f}]"
 
 
 def _rows(named: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return titles of the lines with precision, recall and F1, and the names of these figures."""
+    # Recalls by calibre have no precision: the other columns stay empty.
+    by_calibre = {
+        f"radius {name.removeprefix(_BY_CALIBRE)} mm": ["", name, ""] for name in named if name.startswith(_BY_CALIBRE)
+    }
     starts = [name[: -len(".recall")] for name in named if name.endswith(".recall")]
     rows = {}
     for start in starts:
@@ -165,9 +173,10 @@ def _rows(named: Mapping[str, Any]) -> dict[str, list[str]]:
             last = "score" if group == "apls" else "f1"
             title = _GROUPS[group] + (f", {tolerance} {_UNITS[group]}" if tolerance else "")
             rows[title] = [f"{start}.precision", f"{start}.recall", f"{start}.{last}"]
-    return rows
+    return rows | by_calibre
 
 
+_BY_CALIBRE = "recall_by_calibre.2."
 _GROUPS = {
     "centerline": "centerline",
     "adaptive": "centerline",
