@@ -25,9 +25,11 @@ from cuda_kernels.foreground import DeviceForeground
 from cuda_kernels.ridge_filter import fill
 from cuda_kernels.single import on_device
 from cuda_kernels.thinning import fill_int, filled_int
+from vesselgraph.tracing.marching import descend, step_lengths
 from vesselgraph.tracing.upwind import godunov
 
 _godunov = on_device(godunov)
+_descend = on_device(descend)
 
 _TILE, _TILE_CELLS = 6, 216
 _N_INNER = 8
@@ -122,6 +124,30 @@ def start_front(sources, place, around, before, is_awake, awake, n_awake):  # ty
                 awake[cuda.atomic.add(n_awake, 0, 1)] = other
 
 
+@cuda.jit
+def walk_down(times, neighbours, slowness, length, previous):  # type: ignore[no-untyped-def]
+    """Fill the neighbour of steepest descent of each voxel; one thread a voxel."""
+    for v in range(cuda.grid(1), times.size, cuda.gridsize(1)):
+        _descend(v, v + 1, 0, times, neighbours, slowness, length, previous)
+
+
+@cuda.jit
+def label_sources(sources, label):  # type: ignore[no-untyped-def]
+    """Write the place of each source in their list; one thread a source."""
+    for s in range(cuda.grid(1), sources.size, cuda.gridsize(1)):
+        label[sources[s]] = s
+
+
+@cuda.jit
+def spread_labels(previous, label, spread):  # type: ignore[no-untyped-def]
+    """Fill the label found at the end of the way down from each voxel; one thread a voxel."""
+    for start in range(cuda.grid(1), previous.size, cuda.gridsize(1)):
+        v = start
+        while label[v] < 0 and previous[v] >= 0:
+            v = previous[v]
+        spread[start] = label[v]
+
+
 def travel_times(foreground: DeviceForeground, slowness: Any, sources: Any, spacing: Sequence[float]) -> Any:
     """Return when a front from the sources reaches each voxel, (n,) float32 device array; infinite where it does not come.
 
@@ -157,3 +183,16 @@ def travel_times(foreground: DeviceForeground, slowness: Any, sources: Any, spac
         awake, following = following, awake
     launch(gather, n, before, bricks.place, times)
     return times
+
+
+def ways_back(
+    foreground: DeviceForeground, times: Any, slowness: Any, sources: Any, spacing: Sequence[float]
+) -> tuple[Any, Any]:
+    """Return the neighbour that the front came from and the source it came from, (n,) int32 device arrays; -1 where none."""
+    n = len(foreground)
+    length = cuda.to_device(step_lengths(np.asarray(spacing, dtype=np.float64)).astype(np.float32))
+    previous, label, spread = cuda.device_array(n, np.int32), filled_int(n, -1), cuda.device_array(n, np.int32)
+    launch(walk_down, n, times, foreground.neighbours, slowness, length, previous)
+    launch(label_sources, sources.size, sources, label)
+    launch(spread_labels, n, previous, label, spread)
+    return previous, spread

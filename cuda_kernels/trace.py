@@ -12,16 +12,18 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from cuda_kernels import depth, ridges, sections
+from cuda_kernels import depth, eikonal, ridges, sections
 from cuda_kernels.device import launch, require_device, require_memory
 from cuda_kernels.foreground import DeviceForeground, find_foreground
 from cuda_kernels.ridge_filter import fill
 from cuda_kernels.thinning import N_LEVELS, compacted, thin
 from vesselgraph.config import TraceConfig
+from vesselgraph.errors import RangeError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.tracing.backend import DEPTH_WEIGHT, MASK_CURVATURE, WIDE_MASK_CURVATURE, WIDE_VOX
 from vesselgraph.tracing.field import Field
 from vesselgraph.tracing.foreground import Foreground
+from vesselgraph.tracing.marching import Arrival
 from vesselgraph.tracing.radii import cross_axes
 from vesselgraph.volume import Volume
 
@@ -81,6 +83,23 @@ class CudaKernels:
         value, distance = ridges.find_ridges(volume, found, lift, base, share)
         level = ridges.removal_levels(value, distance, config.ridge_width, N_LEVELS)
         return compacted(thin(found, level)).astype(np.int64)
+
+    def march(self, foreground: Foreground, speed: Float64, sources: NDArray[np.int64], spacing: Float64) -> Arrival:
+        """Return when a front from the sources reaches each voxel of the foreground found last, in single precision.
+
+        Raises
+        ------
+        RangeError
+            The foreground is not the one found last.
+        """
+        found = self._foreground
+        if found is None or len(found) != len(foreground):
+            raise RangeError("the foreground that find returned last", f"one of {len(foreground)} voxels", "call find first")
+        slowness = cuda.to_device((1.0 / speed).astype(np.float32))
+        starts, sizes = cuda.to_device(sources.astype(np.int32)), [float(size) for size in spacing]
+        times = eikonal.travel_times(found, slowness, starts, sizes)
+        previous, source = eikonal.ways_back(found, times, slowness, starts, sizes)
+        return Arrival(times.copy_to_host().astype(np.float64), source.copy_to_host(), previous.copy_to_host())
 
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius at which the image falls half-way to the background at each path point, (M,) mm; else NaN."""

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import dijkstra
 from vesselgraph.threads import run_parts
 from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.foreground import Foreground
-from vesselgraph.tracing.marching import march
+from vesselgraph.tracing.marching import March, march
 
 IntArray = NDArray[np.int64]
 
@@ -145,7 +145,9 @@ def find_keypoints(foreground: Foreground, heat: NDArray[np.float32], apart: flo
     return _thin_out(order, foreground.voxels, foreground.neighbours, float(apart), np.zeros(len(foreground), np.bool_))
 
 
-def find_saddles(foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray) -> tuple[Saddles, NDArray[np.int32]]:
+def find_saddles(
+    foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray, march: March = march
+) -> tuple[Saddles, NDArray[np.int32]]:
     """Return the cheapest path between each two keypoints whose basins touch, and the ways back (n,) to the keypoints.
 
     A front starts at all keypoints; its speed is heat to the third power.
@@ -163,7 +165,7 @@ def find_saddles(foreground: Foreground, heat: NDArray[np.float32], keypoints: I
 
 
 def propose_keypoint_paths(
-    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray
+    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray, march: March = march
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, NDArray[np.uint8]]:
     """Return the keypoint paths that leave the corridor of the skeleton.
 
@@ -175,6 +177,8 @@ def propose_keypoint_paths(
         Heat of each.
     skeleton : (S,)
         Ids of the voxels of the skeleton.
+    march : function
+        ``marching.march`` or its twin on another device.
 
     Returns
     -------
@@ -191,7 +195,7 @@ def propose_keypoint_paths(
     """
     nearest = corridor(foreground, skeleton)
     keypoints = find_keypoints(foreground, heat)
-    saddles, previous = find_saddles(foreground, heat, keypoints)
+    saddles, previous = find_saddles(foreground, heat, keypoints, march)
     off = nearest[keypoints] < 0
     outer = np.flatnonzero(off[saddles.pair].any(axis=1) | (nearest[saddles.voxel] < 0).any(axis=1))
     lines = (

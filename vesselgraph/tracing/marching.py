@@ -15,6 +15,7 @@ the number of threads; times that fell at its rim wake the blocks around it. It 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -29,6 +30,9 @@ from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.heap import heap_pop, heap_push
 from vesselgraph.tracing.topology import OFFSETS
 from vesselgraph.tracing.upwind import FACES, IS_FACE, arrival
+
+March = Callable[[Foreground, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]], "Arrival"]
+"""What :func:`march` is called as with its default scheme: foreground, speed, sources, spacing."""
 
 Scheme = Literal["first", "multistencil", "graph"]
 
@@ -201,14 +205,8 @@ def _march_blocks(
 
 
 @njit(cache=True, nogil=True)
-def _descend(begin, end, scheme, time, neighbours, slowness, spacing, previous):  # type: ignore[no-untyped-def]
+def descend(begin, end, scheme, time, neighbours, slowness, length, previous):  # type: ignore[no-untyped-def]
     """Fill ``previous`` of some voxels: the neighbour of steepest descent, or the one the shortest path comes from."""
-    length = np.empty(26)
-    for k in range(26):
-        squared = 0.0
-        for axis in range(3):
-            squared += (OFFSETS[k, axis] * spacing[axis]) ** 2
-        length[k] = np.sqrt(squared)
     for v in range(begin, end):
         previous[v] = -1
         if not 0.0 < time[v] < np.inf:
@@ -344,6 +342,11 @@ def march_parallel(
     return _arrival_of(number, foreground, time, slowness, sources, spacing)
 
 
+def step_lengths(spacing: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the lengths of the steps to the 26 neighbours, in the order of ``OFFSETS``."""
+    return np.asarray(np.sqrt(((OFFSETS * spacing) ** 2).sum(axis=1)))
+
+
 def path_back(arrival: Arrival, start: int) -> NDArray[np.int32]:
     """Return the voxels from ``start`` back to its source, both included; only ``start`` if the front did not come there."""
     path = np.empty(len(arrival.previous), np.int32)
@@ -359,8 +362,8 @@ def _arrival_of(
     spacing: NDArray[np.float64],
 ) -> Arrival:
     previous = np.empty(len(time), np.int32)
-    fixed = (scheme, time, foreground.neighbours, slowness, spacing, previous)
-    run_parts(lambda begin, end: _descend(begin, end, *fixed), len(time))
+    fixed = (scheme, time, foreground.neighbours, slowness, step_lengths(spacing), previous)
+    run_parts(lambda begin, end: descend(begin, end, *fixed), len(time))
     source = np.full(len(time), -1, np.int32)
     source[sources] = np.arange(len(sources), dtype=np.int32)
     _label(previous, source)
