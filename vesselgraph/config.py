@@ -393,6 +393,7 @@ class TrainHeatmapConfig(StageConfig):
 
     widths: tuple[int, ...] = Field((12, 24, 48, 96), min_length=1, description="channels of each level of the network")
     n_groups: int = Field(4, ge=1, le=32, description="groups of the group normalisation; divides every width")
+    start_from: str = Field("", description="weights to start from, of the same widths and step; empty: random ones")
     step: float = Field(1.0, gt=0, le=5, description="step of the isotropic grid the network works on, mm")
     sigma: float = Field(1.5, gt=0, le=10, description="heat is exp(-d^2 / (2 sigma^2)), d the distance to a centerline, mm")
     patch: int = Field(64, ge=8, le=256, description="side of a training patch, voxels; a multiple of 2^(levels - 1)")
@@ -404,13 +405,13 @@ class TrainHeatmapConfig(StageConfig):
     weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay (AdamW)")
     largest_gradient: float = Field(1.0, gt=0, description="gradients are cut to this norm")
     average: float = Field(0.999, ge=0, lt=1, description="decay of the running mean of the weights, which is what is saved")
-    foreground_weight: float = Field(4.0, ge=0, description="extra weight of the heat error where heat is 1")
-    recall_weight: float = Field(0.3, ge=0, description="weight of the skeleton recall loss")
+    foreground_weight: float = Field(1.0, ge=0, description="extra weight of the heat error where heat is 1")
+    recall_weight: float = Field(0.1, ge=0, description="weight of the skeleton recall loss")
     radius_weight: float = Field(0.2, ge=0, description="weight of the radius error on centerlines (log mm)")
     identity_weight: float = Field(0.2, ge=0, description="weight of naming the tree near centerlines")
     rim: float = Field(8.0, ge=0, le=50, description="how far around the organ the truth counts, mm")
     least_visibility: float = Field(
-        0.8, ge=0, le=10, description="vessels with less contrast to noise in all phases shown are neither taught nor forbidden"
+        1.0, ge=0, le=10, description="vessels with less contrast to noise in all phases shown are neither taught nor forbidden"
     )
     one_phase_fraction: float = Field(0.6, ge=0, le=1, description="share of batches that see one phase, half of them portal")
     unknown_fraction: float = Field(0.3, ge=0, le=1, description="share of single phases whose name is not told")

@@ -11,7 +11,7 @@ import torch
 
 from tests.heatmap.tiny import NoCases, TinySource, tube_case
 from vesselgraph.config import TrainHeatmapConfig
-from vesselgraph.errors import BackendUnavailableError, ConfigError, OutputError
+from vesselgraph.errors import BackendUnavailableError, CheckpointError, ConfigError, OutputError
 from vesselgraph.heatmap.batches import Batches
 from vesselgraph.heatmap.prediction import Maps
 from vesselgraph.heatmap.training import CHECKPOINT, WEIGHTS, train_heatmap
@@ -99,6 +99,18 @@ def test_another_recipe_does_not_go_on_in_the_same_folder(whole) -> None:
         train(whole[0], CONFIG.model_copy(update={"rate": 5e-3}))
     # The refused recipe has not replaced the run's.
     assert TrainHeatmapConfig.from_toml(whole[0] / "recipe.toml") == CONFIG
+
+
+def test_training_can_start_from_weights(whole, tmp_path) -> None:
+    start = str(whole[0] / WEIGHTS)
+    config = CONFIG.model_copy(update={"start_from": start, "rate": 1e-9})
+    train(tmp_path, config, stop_at=20)
+    before, after = (float(rows(folder / "train.csv")[0]["total"]) for folder in (whole[0], tmp_path))
+    assert after < 0.9 * before
+    with pytest.raises(ConfigError, match="start_from"):
+        train(tmp_path / "other", config.model_copy(update={"widths": (4, 12)}))
+    with pytest.raises(CheckpointError, match="nothing at"):
+        train(tmp_path / "none", config.model_copy(update={"start_from": str(tmp_path / "none.safetensors")}))
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path) -> None:

@@ -25,7 +25,7 @@ from vesselgraph.heatmap.losses import Loss, Truth, heatmap_loss
 from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.sources import ManifestSource, StudySource
 from vesselgraph.heatmap.validation import Box, make_box, validate
-from vesselgraph.heatmap.weights import Card, save_weights
+from vesselgraph.heatmap.weights import Card, load_network, save_weights
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
 
@@ -115,7 +115,10 @@ def train_heatmap(
     Raises
     ------
     ConfigError
-        The recipe has no cases, its patch does not fit the network, or the folder holds a run of another recipe.
+        The recipe has no cases, its patch or the weights to start from do not fit the network, or the folder holds a run of
+        another recipe.
+    CheckpointError
+        The weights to start from are missing or damaged.
     BackendUnavailableError
         The device is not there.
     OutputError
@@ -176,11 +179,27 @@ def _fabric(config: TrainHeatmapConfig) -> Fabric:
 def _start(config: TrainHeatmapConfig, folder: Path, fabric: Fabric) -> _Run:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        bare = HeatmapNetwork(config.widths, config.n_groups).channels_last()
+        bare = HeatmapNetwork(config.widths, config.n_groups)
+    if config.start_from:
+        bare = _network_to_start_from(config)
+    bare.train().channels_last()
     average = AveragedModel(bare, avg_fn=_average_of(config.average)).to(fabric.device)
     optimizer = torch.optim.AdamW(bare.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     network, optimizer = fabric.setup(bare, optimizer)
     return _Run(config, folder, fabric, network, optimizer, average)
+
+
+def _network_to_start_from(config: TrainHeatmapConfig) -> HeatmapNetwork:
+    network, card = load_network(config.start_from)
+    asked = (config.widths, config.n_groups, config.step, config.sigma)
+    found = (card.widths, card.n_groups, card.step, card.sigma)
+    if asked != found:
+        raise ConfigError(
+            f"weights of widths, groups, step and sigma {asked} in start_from",
+            f"{found}",
+            "set the recipe to those of the card",
+        )
+    return network
 
 
 def _average_of(decay: float) -> Any:
