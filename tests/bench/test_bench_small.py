@@ -8,13 +8,24 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-NAMES = ["clean_mask", "end_to_end", "heatmap_trace", "mesh", "metric_errors", "real_liver", "ridge_speed", "tracing_speed"]
+NAMES = [
+    "clean_mask",
+    "end_to_end",
+    "heatmap_trace",
+    "mesh",
+    "metric_errors",
+    "real_cases",
+    "real_liver",
+    "ridge_speed",
+    "tracing_speed",
+]
 
 
 def run(name: str, folder: Path) -> tuple[str, dict[str, object]]:
     numbers = folder / "numbers.json"
     done = subprocess.run(
         [sys.executable, str(BENCH / f"{name}.py"), "--small", "--json", str(numbers)],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=280,
@@ -29,7 +40,7 @@ def test_every_benchmark_is_listed():
     assert scripts == set(NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "real_liver"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("real_")])
 def test_small_run_prints_a_table_and_writes_numbers(name, tmp_path):
     text, numbers = run(name, tmp_path)
     assert numbers["bench"] == name
@@ -44,6 +55,14 @@ def test_small_run_on_a_real_liver(data_dir, tmp_path):
     assert numbers["cases"], text
     for case in numbers["cases"].values():
         assert {row["method"] for row in case["rows"]} >= {"vesselgraph, liver mask given", "vesselgraph, no mask"}
+
+
+@pytest.mark.real_data
+def test_small_run_of_the_real_cases(data_dir, tmp_path):
+    text, numbers = run("real_cases", tmp_path)
+    assert [row["key"] for row in numbers["rows"]] == ["mra"], text
+    assert numbers["rows"][0]["run"]["graph"]["n_branches"] > 0
+    assert "| MR angiography" in text
 
 
 def test_a_missing_tool_is_skipped_with_its_reason(monkeypatch):
