@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vesselgraph.cli.describing import commented_toml, configuration_page
-from vesselgraph.config import PhantomConfig, PipelineConfig, StageConfig
+from vesselgraph.config import PhantomConfig, PipelineConfig
 from vesselgraph.errors import ConfigError
+from vesselgraph.stage_config import StageConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = [*(type(value) for _, value in PipelineConfig() if isinstance(value, StageConfig)), PhantomConfig]

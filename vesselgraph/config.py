@@ -6,74 +6,12 @@ Bare lengths are world millimetres; ``_fraction`` is in [0, 1]; ``_deg`` are deg
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Literal
 
-import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from vesselgraph.errors import ConfigError
-
-
-class StageConfig(BaseModel):
-    """Base of every stage's settings: frozen, no unknown fields, digestible."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    def digest(self) -> str:
-        """Return the first 12 hex digits of the SHA-256 of all values, defaults included."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @classmethod
-    def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """Return the config of a TOML recipe, with ``key=value`` overrides applied (``stage.key=value`` in a pipeline's).
-
-        Raises
-        ------
-        ConfigError
-            The file cannot be read or parsed, or a field or value is not allowed.
-        """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError("a readable TOML recipe", f"{path}: {error}", "check the path and the syntax") from error
-        return cls.build(values, overrides)
-
-    @classmethod
-    def build(cls, values: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Self:
-        """Return the config of (nested) values plus ``key=value`` overrides (``stage.key=value`` in a pipeline's).
-
-        Raises
-        ------
-        ConfigError
-            A field does not exist or a value is outside its range; the message lists each.
-
-        Examples
-        --------
-        >>> RegistrationConfig.build(overrides=["step=2"]).step
-        2.0
-        """
-        merged = copy.deepcopy(dict(values or {}))
-        for override in overrides:
-            _apply(merged, override)
-        try:
-            return cls.model_validate(merged)
-        except ValidationError as error:
-            wrong = "; ".join(
-                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
-                for item in error.errors()[:5]
-            )
-            raise ConfigError("known settings within their ranges", wrong, "see `vesselgraph config`") from error
-
-    def to_toml(self) -> str:
-        """Return the whole config as TOML; :meth:`from_toml` reads it back. Settings that are unset (None) are left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+from vesselgraph.stage_config import StageConfig
 
 
 class RegistrationConfig(StageConfig):
@@ -286,9 +224,7 @@ class StudyConfig(StageConfig):
     )
     seed: int = Field(0, ge=0, description="seed of everything random")
     noise_seed: int = Field(0, ge=0, description="another noise on the same anatomy")
-    phases: tuple[str, ...] = Field(
-        ("native", "arterial", "portal", "delayed"), min_length=1, description="phases to make"
-    )
+    phases: tuple[str, ...] = Field(("native", "arterial", "portal", "delayed"), min_length=1, description="phases to make")
     reference: str = Field("portal", description="phase whose breathing position the truth has")
     body_scale: float = Field(1.0, gt=0.5, lt=1.6, description="size relative to an average adult")
     shape_variation: float = Field(1.0, ge=0, le=2, description="how much organs and named vessels vary")
@@ -312,8 +248,8 @@ class StudyConfig(StageConfig):
     blur: float = Field(0.5, ge=0, le=4, description="in-plane sigma of the point spread, mm")
     sharpness: float = Field(0.0, ge=0, le=2, description="edge enhancement of the kernel")
     noise_length: float = Field(0.6, ge=0, le=4, description="in-plane correlation length of the noise, mm")
-    noise_ramp: float = Field(0.6, ge=0, le=2, description="how much the noise lacks low frequencies; 1: filtered back-projection")
-    noise_aspect: float = Field(1.0, ge=0.5, le=2, description="length of the noise from side to side over front to back, rooted")
+    noise_ramp: float = Field(0.6, ge=0, le=2, description="lack of low frequencies in the noise; 1: filtered back-projection")
+    noise_aspect: float = Field(1.0, ge=0.5, le=2, description="length of the noise sideways over front to back, rooted")
     streaks: float = Field(0.0, ge=0, le=60, description="standard deviation of streaks, HU")
     native: PhaseLook = PhaseLook(liver=58, portal=42, hepatic=42, artery=42, spleen=48, kidney=34)
     arterial: PhaseLook = PhaseLook(liver=70, portal=95, hepatic=48, artery=310, spleen=130, kidney=200)
@@ -359,7 +295,7 @@ class StudyRanges(StageConfig):
     noise: tuple[float, float] = Field((5.0, 30.0), description="standard deviation of the noise, HU")
     noise_length: tuple[float, float] = Field((0.3, 1.0), description="correlation length of the noise, mm")
     noise_ramp: tuple[float, float] = Field((0.0, 1.2), description="how much the noise lacks low frequencies")
-    noise_aspect: tuple[float, float] = Field((0.9, 1.35), description="length of the noise sideways over front to back, rooted")
+    noise_aspect: tuple[float, float] = Field((0.9, 1.35), description="length of noise sideways over front to back, rooted")
     streaks: tuple[float, float] = Field((2.0, 12.0), description="streaks where there are any, HU")
     streaks_fraction: float = Field(0.15, ge=0, le=1, description="share of studies with streaks")
     shift: tuple[float, float] = Field((0.0, 2.5), description="breathing shift left after registration, mm")
@@ -450,19 +386,3 @@ class PipelineConfig(StageConfig):
 GENERATED_CT = ("prune.min_heat=0.16",)
 """Overrides for generated CT: all that is visible there is a vessel of the truth, down to the tips, while on real CT a believed
 branch has to stand out more. Chosen by sweeps on phantoms of seeds 0 and 1; the demo shows seed 0, so it scores high."""
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError("an override like trace.threshold=0.2", repr(override), "write stage.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigError("an override of a known stage", repr(override), "write stage.key=value")
-    values[last] = value

@@ -11,8 +11,9 @@ import typer
 from pydantic.fields import FieldInfo
 
 from vesselgraph.cli.frame import ConfigOption, SetOption, load_config
-from vesselgraph.config import PhantomConfig, PipelineConfig, StageConfig, TrainHeatmapConfig
+from vesselgraph.config import PhantomConfig, PipelineConfig, TrainHeatmapConfig
 from vesselgraph.provenance import machine, versions
+from vesselgraph.stage_config import StageConfig
 
 _OPTIONAL = ("nibabel", "itk", "skan", "kimimaro", "hypothesis", "pytest")
 _READS = {

@@ -89,7 +89,13 @@ class Fit:
 
 
 def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Module:
-    """Return an unfitted model: "attention", "perceptron" (no links), or "zhang2020"."""
+    """Return an unfitted model: "attention", "perceptron" (no links), or "zhang2020".
+
+    Raises
+    ------
+    InputError
+        Another kind is asked for.
+    """
     torch.manual_seed(config.seed)
     if kind == "zhang2020":
         return Zhang2020(n_features)
