@@ -45,7 +45,10 @@ def first_at(row_start, voxels, n_rows, z, y, x):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True)
 def erase_cube(row_start, voxels, shape, centre, half, time, earliest, latest, mark, value):  # type: ignore[no-untyped-def]
-    """Set ``mark`` to ``value`` in the cube around a voxel where the travel time lies between two; return how many were 0."""
+    """Set ``mark`` to ``value`` in the cube around a voxel where the travel time lies between two; return how many were 0.
+
+    What is marked 1 stays so.
+    """
     n = 0
     for z in range(max(centre[0] - half, 0), min(centre[0] + half + 1, shape[0])):
         for y in range(max(centre[1] - half, 0), min(centre[1] + half + 1, shape[1])):
@@ -53,7 +56,8 @@ def erase_cube(row_start, voxels, shape, centre, half, time, earliest, latest, m
             while v < stop and voxels[v, 2] <= centre[2] + half:
                 if earliest <= time[v] <= latest:
                     n += mark[v] == 0
-                    mark[v] = value
+                    if mark[v] != 1:
+                        mark[v] = value
                 v += 1
     return n
 
