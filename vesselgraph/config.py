@@ -130,7 +130,7 @@ class PruneConfig(StageConfig):
     branch_cost: float = Field(
         0.5, ge=0, description="what a side branch must earn beyond its parent's wall, mm of heat per mm of its radius"
     )
-    tree_cost: float = Field(3.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
+    tree_cost: float = Field(5.0, ge=0, description="what a separate tree must earn to stay, mm of heat")
     min_bridge_heat: float = Field(0.03, ge=0, le=1, description="a bridge goes if its coldest point is below this")
     loop_heat: float = Field(0.5, gt=0, le=1, description="a branch that closes a loop stays if its coldest point is hotter")
     piece_length: float = Field(
