@@ -227,7 +227,7 @@ def test_phases_have_a_table_with_their_quality(tmp_path, quick):
     run = {"phases": {"portal": {}, "arterial": {"body_dice_before": 0.71, "body_dice_after": 0.98}}, "warnings": ["bad fit"]}
     page = Page(write_report(tmp_path / "r.html", image=image(), graph=fork(), mesh=Mesh.empty(), run=run))
     assert "table-phases" in page.ids()
-    for text in ("Contrast phases", "portal (reference)", "0.710", "0.980", "bad fit"):
+    for text in ("Contrast phases", "portal (reference)", "0.710 → 0.980", "bad fit"):
         assert text in page.text
 
 

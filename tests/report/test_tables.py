@@ -149,8 +149,8 @@ def test_phases_show_how_well_they_fit_before_and_after():
     figures = {"body_dice_before": 0.5, "body_dice_after": 0.9004, "mean_displacement": 6.04, "min_jacobian": 1.0}
     run = {"phases": {"portal": {}, "arterial": figures}}
     assert cells(tables.phases_table(run)) == [
-        ("portal (reference)", *["-"] * 10),
-        ("arterial", "0.500", "0.900", "-", "-", "-", "-", "-", "6.0", "-", "1.00"),
+        ("portal (reference)", *["-"] * 6),
+        ("arterial", "0.500 → 0.900", "- → -", "- → -", "-", "6.0, at most -", "1.00"),
     ]
 
 

@@ -196,40 +196,32 @@ def dropped_table(run: Mapping[str, Any]) -> Table:
 
 
 PHASE_COLUMNS = (
-    Column("Phase", "Name of the contrast phase; the first gives the grid and is not moved.", is_number=False),
-    Column("Body overlap before", "Dice of the two bodies where the headers put them; 1 is perfect."),
-    Column("Body overlap after", "Dice of the two bodies after the match."),
-    Column("Soft tissue before", "Correlation of the soft tissue of both, vessels left out; 1 is perfect."),
-    Column("Soft tissue after", "The same after the match."),
-    Column("Information before", "Mutual information of both, vessels left out; more is better."),
-    Column("Information after", "The same after the match."),
+    Column("Phase", "Name of the contrast phase; the reference gives the grid and is not moved.", is_number=False),
+    Column("Body overlap", "Dice of the two bodies where the headers put them, and after the match; 1 is perfect."),
+    Column("Soft tissue", "Correlation of the soft tissue of both, vessels left out, before and after; 1 is perfect."),
+    Column("Information", "Mutual information of both, vessels left out, before and after; more is better."),
     Column("Covered", "Share of the reference's box that the phase shows."),
-    Column("Mean shift, mm", "How far the tissue of the body was moved, on average."),
-    Column("Largest shift, mm", "The same, at the most."),
-    Column("Smallest volume change", "Least local change of volume of the deformation; 1 without one, near 0 would be folded."),
-)
-_PHASE_FIGURES = (
-    ("body_dice_before", 3),
-    ("body_dice_after", 3),
-    ("correlation_before", 3),
-    ("correlation_after", 3),
-    ("mutual_information_before", 3),
-    ("mutual_information_after", 3),
-    ("covered_fraction", 2),
-    ("mean_displacement", 1),
-    ("max_displacement", 1),
-    ("min_jacobian", 2),
+    Column("Moved, mm", "How far the tissue of the body was moved, on average and at the most."),
+    Column("Volume change", "Least local change of volume of the deformation; 1 without one, near 0 would be folded."),
 )
 
 
 def phases_table(run: Mapping[str, Any]) -> Table:
     """Return one row a contrast phase: how well it fits the reference before and after; no rows for a single image."""
-    phases = _mapping(run.get("phases"))
     rows = []
-    for name, facts in phases.items():
+    for name, facts in _mapping(run.get("phases")).items():
         figures = _mapping(facts)
-        values = (number(_float(figures.get(key)), digits) for key, digits in _PHASE_FIGURES)
-        rows.append(Row((name if figures else f"{name} (reference)", *values)))
+
+        def shown(key: str, digits: int, figures: Mapping[str, Any] = figures) -> str:
+            return number(_float(figures.get(key)), digits)
+
+        pairs = (
+            f"{shown(f'{key}_before', 3)} → {shown(f'{key}_after', 3)}"
+            for key in ("body_dice", "correlation", "mutual_information")
+        )
+        moved = f"{shown('mean_displacement', 1)}, at most {shown('max_displacement', 1)}"
+        values = (*pairs, shown("covered_fraction", 2), moved, shown("min_jacobian", 2))
+        rows.append(Row((name, *values) if figures else (f"{name} (reference)", *["-"] * len(values))))
     return _table(PHASE_COLUMNS, rows if len(rows) > 1 else [])
 
 
