@@ -110,4 +110,4 @@ class CudaKernels:
         arrays = (image.array, points, first, second, guess)
         sent = [cuda.to_device(np.ascontiguousarray(array, dtype=np.float32)) for array in arrays]
         width = sections.section_radii(sent[0], sent[1], sent[2], sent[3], sent[4], branch).copy_to_host()
-        return np.where(width > 0.0, width, np.nan).astype(np.float64)
+        return np.asarray(width.astype(np.float64))

@@ -9,9 +9,11 @@ from cuda_kernels.cases import blobs
 from cuda_kernels.trace import CudaKernels
 from vesselgraph import Heatmap, Space, Volume, trace
 from vesselgraph.config import TraceConfig
+from vesselgraph.errors import RangeError
 from vesselgraph.phantom import clean_mask, tube_graph
 from vesselgraph.tracing.backend import NumbaKernels, kernels_for
 from vesselgraph.tracing.field import Field
+from vesselgraph.tracing.foreground import find_foreground
 
 ALL = np.ones((3, 3, 3))
 
@@ -82,3 +84,24 @@ def test_the_whole_stage_gives_the_graph_of_the_cpu(spacing):
 def test_the_whole_stage_on_an_empty_heatmap():
     heat = Heatmap(Volume(np.zeros((6, 7, 8), np.float32), Space.axial()))
     assert trace(heat, TraceConfig(backend="cuda")).n_edges == 0
+
+
+def test_ways_back_and_sources_are_those_of_the_cpu():
+    heat = blobs((7, 8, 9), 5)
+    kernels = CudaKernels()
+    foreground, _ = kernels.find(heat, 0.2, 10)
+    speed = np.maximum(heat[tuple(foreground.voxels.T)].astype(np.float64), 1e-3) ** 3
+    sources = np.array([3, len(foreground) // 2, len(foreground) - 2])
+    spacing = np.array([1.0, 0.7, 1.6])
+    found = kernels.march(foreground, speed, sources, spacing)
+    expected = NumbaKernels().march(foreground, speed, sources, spacing)
+    assert np.allclose(found.time, expected.time, rtol=1e-5)
+    assert np.mean(found.previous == expected.previous) > 0.99
+    assert np.mean(found.source == expected.source) > 0.99
+    assert found.previous[sources].tolist() == [-1, -1, -1]
+    assert found.source[sources].tolist() == [0, 1, 2]
+
+
+def test_a_front_runs_on_the_foreground_found_last():
+    with pytest.raises(RangeError, match="call find first"):
+        CudaKernels().march(find_foreground(np.ones((1, 1, 2), np.float32), 0.5), np.ones(2), np.zeros(1, int), np.ones(3))
