@@ -77,7 +77,7 @@ def trace(
     progress("thin the foreground", 0.1)
     thinned = kernels.skeleton(field, config)
     voxels = field.foreground.voxels[thinned].astype(np.int64)
-    progress("bridge gaps", 0.4)
+    progress("propose links", 0.4)
     shape = field.heat.shape
     chains = extract_chains(voxels, shape)
     # The heat of a mask is flat: paths between points of its ridges only cut corners.
