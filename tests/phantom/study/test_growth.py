@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesselgraph.config import StudyConfig
-from vesselgraph.phantom.study.body import Body, distances, make_body
-from vesselgraph.phantom.study.growth import Field, _point_gap, _segments_meet, field_at
+from vesselgraph.phantom.study.body import Body, make_body
+from vesselgraph.phantom.study.field import Field, distances, field_at
+from vesselgraph.phantom.study.gaps import point_gap, segments_meet
 from vesselgraph.phantom.study.trees import DrawnTree, Vessels, _top_down, branches, make_vessels
 
 CONFIG = StudyConfig(seed=4, n_portal_tips=120, n_hepatic_tips=100, tip_radius=0.8)
@@ -30,13 +31,13 @@ def test_segments_meet_as_sampled_ones_do(seed: int, reach: float) -> None:
     s = np.linspace(0.0, 1.0, 201)[:, None]
     gap = np.linalg.norm((p + s * (q - p))[:, None] - (a + s * (b - a))[None], axis=2).min()
     if abs(gap - reach) > 0.03:
-        assert _segments_meet(p, q, a, b, reach) == (gap < reach)
+        assert segments_meet(p, q, a, b, reach) == (gap < reach)
 
 
 def test_distance_of_a_point_beyond_the_end_and_beside() -> None:
     ends = np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]])
-    assert _point_gap(np.array([7.0, 4.0, 0.0]), ends, 0, ends, 1) == pytest.approx(25.0)
-    assert _point_gap(np.array([1.0, 0.0, 3.0]), ends, 0, ends, 1) == pytest.approx(9.0)
+    assert point_gap(np.array([7.0, 4.0, 0.0]), ends, 0, ends, 1) == pytest.approx(25.0)
+    assert point_gap(np.array([1.0, 0.0, 3.0]), ends, 0, ends, 1) == pytest.approx(9.0)
 
 
 def test_field_is_trilinear_and_constant_outside() -> None:

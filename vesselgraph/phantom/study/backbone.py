@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.config import StudyConfig
-from vesselgraph.phantom.study.body import Body, distances
+from vesselgraph.phantom.study.body import Body
+from vesselgraph.phantom.study.field import distances
 from vesselgraph.phantom.study.growth import IntArray
 from vesselgraph.space import FloatArray
 

@@ -8,7 +8,6 @@ is an ellipsoid; the liver fills its corner of the abdomen up to the wall.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
 import numba
@@ -16,51 +15,10 @@ import numpy as np
 
 from vesselgraph.config import StudyConfig
 from vesselgraph.phantom.anatomy import ellipsoid, smooth_union
-from vesselgraph.phantom.study.growth import Field, field_at
+from vesselgraph.phantom.study.field import Field, field_at, smooth_field
+from vesselgraph.phantom.study.lesions import make_lesions
+from vesselgraph.phantom.study.tissues import FIELD_BOX, Shapes, Tissue, Tubes
 from vesselgraph.space import FloatArray
-
-
-class Tissue(IntEnum):
-    """Labels of the tissue map; their order is that of the columns of a phase's table of HU."""
-
-    AIR = 0
-    LUNG = 1
-    FAT = 2
-    MUSCLE = 3
-    CORTEX = 4
-    MARROW = 5
-    LIVER = 6
-    SPLEEN = 7
-    KIDNEY_CORTEX = 8
-    KIDNEY_MEDULLA = 9
-    GUT_WALL = 10
-    GUT_CONTENT = 11
-    GAS = 12
-    BILE = 13
-    PANCREAS = 14
-    DISC = 15
-    HEART = 16
-    METASTASIS = 17
-    RIM = 18
-    CYST = 19
-    HYPERVASCULAR = 20
-    SKIN = 21
-
-
-class Shapes(NamedTuple):
-    """Ellipsoids in painting order: centre and axes (n, 2, 3) mm, and the label (n,) of each."""
-
-    shapes: FloatArray
-    labels: FloatArray
-
-
-class Tubes(NamedTuple):
-    """Capsules in painting order: ends (n, 3) and radius (n,) mm, and the label (n,) of each."""
-
-    start: FloatArray
-    end: FloatArray
-    radius: FloatArray
-    labels: FloatArray
 
 
 class Wall(NamedTuple):
@@ -93,7 +51,6 @@ _FIELD_STEP = 3.0
 _WARP_STEP = 8.0
 # Between the liver and the muscle of the wall, mm.
 _WALL_GAP = 2.5
-_FIELD_BOX = np.array([[-150.0, -115.0, -115.0], [110.0, 110.0, 110.0]])
 
 
 _COLON = np.array(
@@ -189,31 +146,6 @@ def _cut_lesions(values: FloatArray, origin: FloatArray, step: float, lesions: F
                     values[i, j, k] = max(values[i, j, k], -ellipsoid(x, y, z, lesions, n))
 
 
-@numba.njit(cache=True, nogil=True)
-def _many(field: Field, points: FloatArray) -> FloatArray:
-    result = np.empty(len(points))
-    for n in range(len(points)):
-        result[n] = field_at(field, points[n, 0], points[n, 1], points[n, 2])
-    return result
-
-
-def distances(field: Field, points: FloatArray) -> FloatArray:
-    """Return the field at (n, 3) world points, (n,)."""
-    return _many(field, np.ascontiguousarray(points, dtype=np.float64))
-
-
-def smooth_field(box: FloatArray, step: float, amplitude: float, wavelength: float, rng: np.random.Generator) -> Field:
-    """Return a sum of waves of about this length with standard deviation ``amplitude``, sampled over a (2, 3) mm box."""
-    count = np.ceil((box[1] - box[0]) / step).astype(int) + 2
-    z, y, x = (box[0][k] + step * np.arange(count[k]) for k in (2, 1, 0))
-    values = np.zeros((count[2], count[1], count[0]), np.float32)
-    for wave in rng.normal(0.0, 2.0 * np.pi / wavelength / np.sqrt(3.0), (8, 3)):
-        phase = rng.uniform(0.0, 2.0 * np.pi)
-        angle = wave[2] * z[:, None, None] + wave[1] * y[None, :, None] + (wave[0] * x + phase)[None, None, :]
-        values += np.sin(angle).astype(np.float32)
-    return Field((0.5 * amplitude * values).astype(np.float32), box[0].astype(np.float64), step)
-
-
 def make_body(config: StudyConfig, rng: np.random.Generator) -> Body:
     """Return a patient; every draw of ``rng`` looks different."""
     scale, wild = config.body_scale, config.shape_variation
@@ -221,13 +153,13 @@ def make_body(config: StudyConfig, rng: np.random.Generator) -> Body:
     wx, wy, wz = (smooth_field(box, _WARP_STEP, 5.0 * wild * scale, 110.0 * scale, rng) for _ in range(3))
     warp = (wx, wy, wz)
     lobes, hollows = _jittered(_LOBES, wild, scale, rng), _jittered(_HOLLOWS, 0.6 * wild, scale, rng)
-    field_box = scale * _FIELD_BOX
+    field_box = scale * FIELD_BOX
     count = np.ceil((field_box[1] - field_box[0]) / _FIELD_STEP).astype(int) + 1
     values = np.empty((count[2], count[1], count[0]), np.float32)
     wall = _wall(config, scale, rng)
     _sample_liver(values, field_box[0], _FIELD_STEP, warp, lobes, hollows, wall)
     liver = Field(values, field_box[0], _FIELD_STEP)
-    lesions = _lesions(config, liver, scale, rng)
+    lesions = make_lesions(config, liver, scale, rng)
     cut = values.copy()
     _cut_lesions(cut, field_box[0], _FIELD_STEP, lesions.shapes)
     organ = Field(cut, field_box[0], _FIELD_STEP)
@@ -357,32 +289,3 @@ def _between(points: FloatArray, count: int) -> FloatArray:
     for _ in range(3):
         path[1:-1] = 0.25 * path[:-2] + 0.5 * path[1:-1] + 0.25 * path[2:]
     return path
-
-
-def _lesions(config: StudyConfig, liver: Field, scale: float, rng: np.random.Generator) -> Shapes:
-    """Return lesions and cysts in the liver, in painting order."""
-    shapes, labels = [np.zeros((0, 2, 3))], []
-    box = scale * _FIELD_BOX
-    for n in range(config.n_lesions + config.n_cysts):
-        points = rng.uniform(box[0], box[1], (400, 3))
-        depth = distances(liver, points)
-        # The hilum and the great veins stay free.
-        clear = (depth < -6.0) & (np.linalg.norm(points - scale * np.array([-34.0, -14.0, 5.0]), axis=1) > 42.0 * scale)
-        if not clear.any():
-            continue
-        centre = points[int(clear.argmax())]
-        radius = (
-            np.exp(rng.uniform(np.log(3.0), np.log(config.lesion_radius)))
-            if config.lesion_radius > 3.0
-            else config.lesion_radius
-        )
-        axes = radius * rng.uniform(0.75, 1.3, 3)
-        if n >= config.n_lesions:
-            parts = [(1.0, Tissue.CYST)]
-        else:
-            kinds = ([(1.0, Tissue.METASTASIS)], [(1.0, Tissue.RIM), (0.8, Tissue.METASTASIS)], [(1.0, Tissue.HYPERVASCULAR)])
-            parts = kinds[int(rng.choice(3, p=[0.5, 0.3, 0.2]))]
-        for share, label in parts:
-            shapes.append(np.array([[centre, share * axes]]))
-            labels.append(float(label))
-    return Shapes(np.concatenate(shapes), np.array(labels))

@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vesselgraph.phantom.study.field import Field, field_at
+from vesselgraph.phantom.study.gaps import point_gap, segments_meet
 from vesselgraph.space import FloatArray
 
 IntArray = NDArray[np.int64]
@@ -23,38 +25,6 @@ _ALONG = np.array([0.12, 0.32, 0.52, 0.72, 0.9])
 _TOWARD = np.array([0.0, 0.08, 0.2, 0.4])
 _OPTIONS = 20
 _TRIED = 16
-
-
-class Field(NamedTuple):
-    """A signed distance (mm, negative inside) sampled on a regular grid of axes z, y, x.
-
-    Parameters
-    ----------
-    values : (planes, rows, columns) float32
-    origin : (3,) mm
-        World x, y, z of the first sample.
-    step : float, mm
-    """
-
-    values: NDArray[np.float32]
-    origin: FloatArray
-    step: float
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def field_at(field: Field, x: float, y: float, z: float) -> float:
-    """Return the trilinear value at a world position; outside of the grid that of its border."""
-    nz, ny, nx = field.values.shape
-    u = min(max((x - field.origin[0]) / field.step, 0.0), nx - 1.001)
-    v = min(max((y - field.origin[1]) / field.step, 0.0), ny - 1.001)
-    w = min(max((z - field.origin[2]) / field.step, 0.0), nz - 1.001)
-    i, j, k = int(w), int(v), int(u)
-    c, b, a = w - i, v - j, u - k
-    f = field.values
-    low = (f[i, j, k] * (1 - a) + f[i, j, k + 1] * a) * (1 - b) + (f[i, j + 1, k] * (1 - a) + f[i, j + 1, k + 1] * a) * b
-    i += 1
-    high = (f[i, j, k] * (1 - a) + f[i, j, k + 1] * a) * (1 - b) + (f[i, j + 1, k] * (1 - a) + f[i, j + 1, k + 1] * a) * b
-    return low * (1 - c) + high * c
 
 
 class Growing(NamedTuple):
@@ -118,41 +88,6 @@ def _radius(tips: float, share: float, rules: GrowthRules) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _point_gap(p: FloatArray, starts: FloatArray, m: int, ends: FloatArray, n: int) -> float:
-    """Return the squared distance of a point to the segment from row m of ``starts`` to row n of ``ends``.
-
-    Rows are named by number: views of rows cost more than the distance.
-    """
-    u, v, w = ends[n, 0] - starts[m, 0], ends[n, 1] - starts[m, 1], ends[n, 2] - starts[m, 2]
-    x, y, z = p[0] - starts[m, 0], p[1] - starts[m, 1], p[2] - starts[m, 2]
-    t = min(max((x * u + y * v + z * w) / max(u * u + v * v + w * w, 1e-12), 0.0), 1.0)
-    return (x - t * u) ** 2 + (y - t * v) ** 2 + (z - t * w) ** 2
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _segments_meet(p: FloatArray, q: FloatArray, a: FloatArray, b: FloatArray, reach: float) -> bool:
-    """Return whether two segments come nearer than ``reach`` (closest points by clamping, Ericson 2005, section 5.1.9)."""
-    for k in range(3):
-        if max(p[k], q[k]) + reach < min(a[k], b[k]) or min(p[k], q[k]) - reach > max(a[k], b[k]):
-            return False
-    u0, u1, u2 = q[0] - p[0], q[1] - p[1], q[2] - p[2]
-    v0, v1, v2 = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-    r0, r1, r2 = p[0] - a[0], p[1] - a[1], p[2] - a[2]
-    uu, vv = u0 * u0 + u1 * u1 + u2 * u2, v0 * v0 + v1 * v1 + v2 * v2
-    uv, ur = u0 * v0 + u1 * v1 + u2 * v2, u0 * r0 + u1 * r1 + u2 * r2
-    vr = v0 * r0 + v1 * r1 + v2 * r2
-    det = uu * vv - uv * uv
-    s = min(max((uv * vr - ur * vv) / det, 0.0), 1.0) if det > 1e-9 else 0.0
-    t = (uv * s + vr) / max(vv, 1e-12)
-    if t < 0.0:
-        t, s = 0.0, min(max(-ur / max(uu, 1e-12), 0.0), 1.0)
-    elif t > 1.0:
-        t, s = 1.0, min(max((uv - ur) / max(uu, 1e-12), 0.0), 1.0)
-    x, y, z = r0 + s * u0 - t * v0, r1 + s * u1 - t * v1, r2 + s * u2 - t * v2
-    return x * x + y * y + z * z < reach * reach
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _within(low: FloatArray, high: FloatArray, start: FloatArray, end: FloatArray, radius: FloatArray) -> IntArray:
     """Return the segments whose boxes, grown by their radius, meet a box."""
     found = np.empty(len(radius), np.int64)
@@ -193,7 +128,7 @@ def _collides(p: FloatArray, q: FloatArray, radius: float, others: Segments, nea
     """Return whether a segment comes nearer than ``clearance`` (surface to surface) to one of the others ``near``."""
     meets = False
     for s in near:
-        meets = meets or _segments_meet(p, q, others.start[s], others.end[s], radius + others.radius[s] + clearance)
+        meets = meets or segments_meet(p, q, others.start[s], others.end[s], radius + others.radius[s] + clearance)
     return meets
 
 
@@ -208,7 +143,7 @@ def _collides_own(
         pj = tree.parent[j]
         if j in (segment, above) or pj in (segment, above, further) or tree.parent[pj] == segment:
             continue
-        if _segments_meet(p, q, tree.position[pj], tree.position[j], radius + tree.radius[j] + clearance):
+        if segments_meet(p, q, tree.position[pj], tree.position[j], radius + tree.radius[j] + clearance):
             return True
     return False
 
@@ -231,7 +166,7 @@ def _nearest(tree: Growing, count: int, tip: FloatArray) -> IntArray:
     for i in range(1, count):
         if not tree.open[i]:
             continue
-        gap = _point_gap(tip, tree.position, tree.parent[i], tree.position, i)
+        gap = point_gap(tip, tree.position, tree.parent[i], tree.position, i)
         if gap >= gaps[-1]:
             continue
         place = _NEAREST - 1
@@ -390,7 +325,7 @@ def _is_free(point: FloatArray, others: Segments, rules: GrowthRules) -> bool:
     """Return whether a tip at this point is clear of the other tree."""
     for s in range(len(others.radius)):
         reach = rules.tip_radius + others.radius[s] + rules.clearance
-        if _point_gap(point, others.start, s, others.end, s) < reach * reach:
+        if point_gap(point, others.start, s, others.end, s) < reach * reach:
             return False
     return True
 
@@ -430,7 +365,7 @@ def grow(
             point = candidates[t, c]
             gap = np.inf
             for i in range(1, count):
-                gap = min(gap, _point_gap(point, tree.position, tree.parent[i], tree.position, i))
+                gap = min(gap, point_gap(point, tree.position, tree.parent[i], tree.position, i))
                 if gap <= best:
                     break
             if gap > best and _is_free(point, others, rules):

@@ -146,6 +146,7 @@ class _Scene:
         rng = _stream(config, _TEXTURE)
         self.texture = scanner.tissue_texture(self.shape, fine, config.texture, config.texture_length, rng)
         self.texture += scanner.tissue_texture(self.shape, fine, config.patchiness, 14.0, rng)
+        self.mixture = scanner.tissue_texture(self.shape, fine, config.mottling, 9.0, rng)
         self.texture *= compose(self.tissue, ROUGHNESS)
 
     def scan(self, name: str, look: PhaseLook) -> Image:
@@ -154,7 +155,10 @@ class _Scene:
         image += self.texture
         blood = {"duct": 10.0, "hepatic": look.hepatic, "portal": look.portal, "artery": look.artery}
         for vessel, value in blood.items():
-            image += self.share[vessel] * (np.float32(value) - image)
+            blend = np.float32(value) - image
+            if vessel != "duct":
+                blend += self.mixture
+            image += self.share[vessel] * blend
         if name != self.config.reference:
             key = ("native", "arterial", "portal", "delayed").index(name)
             image = scanner.displace(image, self.fine, look, _stream(self.config, _MOTION, key))

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.config import PhaseLook
-from vesselgraph.phantom.study.body import Tissue
 from vesselgraph.phantom.study.tissue import TissueMap
+from vesselgraph.phantom.study.tissues import Tissue
 
 Image = NDArray[np.float32]
 

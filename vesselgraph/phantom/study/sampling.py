@@ -31,7 +31,7 @@ def sample_study_config(seed: int, ranges: StudyRanges | None = None) -> StudyCo
     plane = float(np.round(thickness * draw(ranges.overlap), 3))
     extent = np.array(ranges.shape, dtype=np.float64)
     shape = tuple(int(n) for n in np.maximum(2, np.round(extent / (plane, in_plane, in_plane))))
-    noise = draw(ranges.noise)
+    noise = float(np.round(np.exp(rng.uniform(*np.log(ranges.noise))), 3))
     return StudyConfig(
         shape=(shape[0], shape[1], shape[2]),
         spacing=(plane, in_plane, in_plane),
@@ -51,6 +51,9 @@ def sample_study_config(seed: int, ranges: StudyRanges | None = None) -> StudyCo
         n_lesions=whole(ranges.n_lesions),
         n_cysts=whole(ranges.n_cysts),
         lesion_radius=draw(ranges.lesion_radius),
+        n_spots=whole(ranges.n_spots),
+        fissure=draw(ranges.fissure),
+        mottling=draw(ranges.mottling),
         texture=draw(ranges.texture),
         texture_length=draw(ranges.texture_length),
         patchiness=draw(ranges.patchiness),

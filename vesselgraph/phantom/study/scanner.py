@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from vesselgraph.config import PhaseLook, StudyConfig
-from vesselgraph.phantom.study.body import smooth_field
-from vesselgraph.phantom.study.growth import Field, field_at
+from vesselgraph.phantom.study.field import Field, field_at, smooth_field
 from vesselgraph.space import FloatArray, Space
 
 Image = NDArray[np.float32]

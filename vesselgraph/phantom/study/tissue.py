@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesselgraph.phantom.anatomy import ellipsoid, smooth_union
-from vesselgraph.phantom.study.body import Body, Shapes, Tissue, Tubes, Wall, skin_distance
-from vesselgraph.phantom.study.growth import Field, field_at
+from vesselgraph.phantom.study.body import Body, Wall, skin_distance
+from vesselgraph.phantom.study.field import Field, field_at
+from vesselgraph.phantom.study.tissues import Shapes, Tissue, Tubes
 from vesselgraph.space import FloatArray, Space
 
 _AIR, _LUNG, _FAT, _MUSCLE = int(Tissue.AIR), int(Tissue.LUNG), int(Tissue.FAT), int(Tissue.MUSCLE)

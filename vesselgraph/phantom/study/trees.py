@@ -10,7 +10,8 @@ import numpy as np
 
 from vesselgraph.config import StudyConfig
 from vesselgraph.phantom.study.backbone import Backbone, hepatic_backbone, portal_backbone, systemic_backbone
-from vesselgraph.phantom.study.body import Body, distances
+from vesselgraph.phantom.study.body import Body
+from vesselgraph.phantom.study.field import distances
 from vesselgraph.phantom.study.growth import Growing, GrowthRules, IntArray, grow, segments_of
 from vesselgraph.space import FloatArray
 

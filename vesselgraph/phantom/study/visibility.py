@@ -13,8 +13,7 @@ from scipy import ndimage
 
 from vesselgraph.config import StudyConfig
 from vesselgraph.graph import VesselGraph
-from vesselgraph.phantom.study.body import distances
-from vesselgraph.phantom.study.growth import Field
+from vesselgraph.phantom.study.field import Field, distances
 from vesselgraph.space import FloatArray, Space
 
 Image = NDArray[np.float32]
