@@ -1,7 +1,9 @@
 """Clean rasterised masks: our tracing and pruning against thinning + skan, kimimaro and (where it can be had) VMTK.
 
-The phantoms keep their vessels apart, so that the mask's topology is the truth's. No settings are tuned for anyone: all tools
-get the whole mask. Everyone's stair steps are smoothed away (`peers.smoothed_graph`).
+The phantoms keep the branches that do not meet apart. Daughters of a narrow fork still touch again behind it in some, so that
+those masks have loops that their trees do not have: the Betti errors are given against both. No settings are tuned for anyone:
+all tools get the whole mask. Everyone's stair steps are smoothed away (`peers.smoothed_graph`). Our rules were developed on
+seeds 0 to 4; the default seeds are others.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import peers
 from harness import Clock, Row
 
 from vesselgraph.config import PipelineConfig
-from vesselgraph.metrics import betti_of_mask, compare_graphs
+from vesselgraph.metrics import betti_of_graph, betti_of_mask, compare_graphs
 from vesselgraph.phantom import Phantom, clean_mask
 from vesselgraph.volume import Heatmap, Volume
 
@@ -25,7 +27,7 @@ TIP_RADIUS = 1.2
 
 
 def main() -> None:
-    args = harness.arguments("Centerlines of clean masks against other tools.")
+    args = harness.arguments("Centerlines of clean masks against other tools.", seeds=range(10, 20))
     tools: dict[str, Callable[[Volume], Any]] = {
         OURS: _ours,
         "skeletonize + skan": lambda mask: peers.skan_graph(mask.array, mask.space),
@@ -38,7 +40,8 @@ def main() -> None:
             seed, small=args.small, min_clearance=CLEARANCE, touching=0.0, tip_radius=TIP_RADIUS, n_tips=8 if args.small else 40
         )
         mask = Volume(clean_mask(phantom.graph, phantom.image.space, phantom.image.shape), phantom.image.space, "vessels")
-        print(f"seed {seed}: mask Betti {betti_of_mask(mask.array)}, {phantom.graph.n_edges} branches", flush=True)
+        betti = betti_of_mask(mask.array)
+        print(f"seed {seed}: mask Betti {betti}, {phantom.graph.n_edges} branches", flush=True)
         for name, tool in tools.items():
             try:
                 if not results[name]:
@@ -48,7 +51,7 @@ def main() -> None:
             except peers.PeerMissingError as error:
                 skipped[name] = str(error)
                 continue
-            results[name][seed] = _row(graph, phantom, clock)
+            results[name][seed] = _row(graph, phantom, betti, clock)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
     _report({name: rows for name, rows in results.items() if rows})
@@ -60,8 +63,9 @@ def _ours(mask: Volume) -> Any:
     return harness.our_graph(heatmap, None, None, PipelineConfig())
 
 
-def _row(graph: Any, phantom: Phantom, clock: Clock) -> Row:
+def _row(graph: Any, phantom: Phantom, mask_betti: tuple[int, ...], clock: Clock) -> Row:
     scores = compare_graphs(graph, phantom.graph)
+    found = betti_of_graph(graph)
     voxel = float(phantom.image.space.spacing.min())
     return {
         **harness.centerline_row(scores),
@@ -69,13 +73,15 @@ def _row(graph: Any, phantom: Phantom, clock: Clock) -> Row:
         "length ratio": scores.length_ratio,
         "radius MAE vox": scores.radius.mae / voxel,
         "radius bias vox": scores.radius.bias / voxel,
+        "mask b0 err": abs(found[0] - mask_betti[0]),
+        "mask b1 err": abs(found[1] - mask_betti[1]),
         "CPU s": clock.cpu,
     }
 
 
 def _report(results: dict[str, dict[int, Row]]) -> None:
     columns = ["F1@1", "F1@2", "nearest F1@1", "nearest F1@2", "bif F1", "branch F1", "tip F1", "length ratio"]
-    columns += ["radius MAE vox", "radius bias vox", "b0 err", "b1 err", "CPU s"]
+    columns += ["APLS", "radius MAE vox", "radius bias vox", "b0 err", "b1 err", "mask b0 err", "mask b1 err", "CPU s"]
     rows = [
         {"method": name, **{c: float(np.mean([row[c] for row in table.values()])) for c in columns}}
         for name, table in results.items()
