@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from numba import config, cuda
@@ -38,6 +39,9 @@ def require_device() -> None:
         raise BackendUnavailableError(f"expected the package numba-cuda; got numba's built-in CUDA target; {_DO}")
     if not cuda.is_available():
         raise BackendUnavailableError(f"expected a CUDA device; got no driver or no card; {_DO}")
+    # Thinning launches many small grids on purpose; numba would warn of each.
+    settings: Any = import_module("numba.cuda.core.config")
+    settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
 
 
 def require_memory(n_bytes: int) -> None:
@@ -73,4 +77,7 @@ def launch_volume(kernel: Any, shape: tuple[int, ...], *arguments: Any) -> None:
 
 def device_name() -> str:
     """Return the name of the device the kernels run on."""
-    return "simulator" if SIMULATED else str(cuda.get_current_device().name.decode())
+    if SIMULATED:
+        return "simulator"
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
