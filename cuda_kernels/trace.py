@@ -12,7 +12,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from cuda_kernels import depth, eikonal, ridges, sections
+from cuda_kernels import depth, eikonal, ridges, sampling, sections
 from cuda_kernels.device import launch, require_device, require_memory
 from cuda_kernels.foreground import DeviceForeground, find_foreground
 from cuda_kernels.ridge_filter import fill
@@ -47,6 +47,7 @@ class CudaKernels:
 
     def __init__(self) -> None:
         require_device()
+        self._sent = np.zeros((0, 0, 0), np.float32)
         self._heat: Any = None
         self._foreground: DeviceForeground | None = None
         self._depth: Any = None
@@ -60,7 +61,7 @@ class CudaKernels:
             The device has too little free memory.
         """
         require_memory(_N_VOLUMES * heat.nbytes)
-        self._heat = cuda.to_device(heat)
+        self._sent, self._heat = heat, cuda.to_device(heat)
         found = self._foreground = find_foreground(self._heat, threshold, _PER_VOXEL)
         self._depth = depth.depth_of(found, depth_limit)
         row_start = found.row_start.copy_to_host().astype(np.int64)
@@ -111,3 +112,12 @@ class CudaKernels:
         sent = [cuda.to_device(np.ascontiguousarray(array, dtype=np.float32)) for array in arrays]
         width = sections.section_radii(sent[0], sent[1], sent[2], sent[3], sent[4], branch).copy_to_host()
         return np.asarray(width.astype(np.float64))
+
+    def sample_points(self, volume: Float32, points: Float64) -> Float64:
+        """Return the trilinear values of a volume at points (M, 3) in voxels, (M,); 0 outside. The heat is there already."""
+        is_heat = volume.__array_interface__ == self._sent.__array_interface__
+        on_device = self._heat if is_heat else cuda.to_device(np.ascontiguousarray(volume, dtype=np.float32))
+        values = cuda.device_array(len(points), np.float32)
+        at = cuda.to_device(np.ascontiguousarray(points, dtype=np.float32))
+        launch(sampling.sample_points, len(points), on_device, at, values)
+        return np.asarray(values.copy_to_host().astype(np.float64))

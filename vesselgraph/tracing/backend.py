@@ -13,6 +13,7 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.field import Field
 from vesselgraph.tracing.foreground import Foreground, find_foreground
+from vesselgraph.tracing.geometry import sample_points
 from vesselgraph.tracing.marching import Arrival, march
 from vesselgraph.tracing.radii import section_widths
 from vesselgraph.tracing.ridges import find_ridges
@@ -43,6 +44,9 @@ class Kernels(Protocol):
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius that the cross-section of an image gives at each path point, (M,) mm; NaN if not believed."""
 
+    def sample_points(self, volume: Float32, points: Float64) -> Float64:
+        """Return the trilinear values of a volume at points (M, 3) in voxels, (M,); 0 outside."""
+
 
 class NumbaKernels:
     """The steps on the CPU."""
@@ -71,6 +75,10 @@ class NumbaKernels:
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius that the cross-section of an image gives at each path point, (M,) mm; NaN if not believed."""
         return section_widths(graph, image, guess)
+
+    def sample_points(self, volume: Float32, points: Float64) -> Float64:
+        """Return the trilinear values of a volume at points (M, 3) in voxels, (M,); 0 outside."""
+        return sample_points(volume, points)
 
 
 def _mask_curvature(field: Field) -> Float32:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
-from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.tracing.geometry import sample_points
 from vesselgraph.tracing.radii import ring_contrast
 from vesselgraph.volume import Volume
 
 FloatArray = NDArray[np.float64]
+Sampler = Callable[[NDArray[np.float32], FloatArray], FloatArray]
 
 THINNED = 1
 """Bit of ``generator`` of the branches that thinning found: all of them lies in the foreground."""
@@ -22,7 +24,13 @@ _COST_FLOOR = 0.02
 
 
 def measure_evidence(
-    graph: VesselGraph, heat: Volume, image: Volume | None = None, *, threshold: float = 0.1, is_mask: bool = False
+    graph: VesselGraph,
+    heat: Volume,
+    image: Volume | None = None,
+    *,
+    threshold: float = 0.1,
+    is_mask: bool = False,
+    sample: Sampler = sample_points,
 ) -> VesselGraph:
     """Return the graph with its evidence columns; ``docs/data-model.md`` says what each means.
 
@@ -38,6 +46,8 @@ def measure_evidence(
         Heat at or below which a link between traced branches crosses a gap.
     is_mask : bool
         Every traced point then has heat 1: a vessel of one voxel's width is as much in the mask as a wide one.
+    sample : function
+        ``geometry.sample_points`` or its twin on another device.
 
     Returns
     -------
@@ -46,8 +56,7 @@ def measure_evidence(
         ``low_heat``, ``gap_length``, ``gap_min_heat``, ``path_cost``, ``taper``, ``protrusion`` and, with an image,
         ``contrast``.
     """
-    along = np.zeros(graph.n_points)
-    sample_path(np.asarray(heat.array, dtype=np.float32), heat.space.to_index(graph.path_position), along)
+    along = sample(np.asarray(heat.array, dtype=np.float32), heat.space.to_index(graph.path_position))
     thinned = (graph.edge_data["generator"] & THINNED) > 0
     if is_mask:
         along[thinned[graph.edge_of_point]] = 1.0

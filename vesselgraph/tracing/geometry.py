@@ -183,3 +183,10 @@ def sample_path(volume, points, values):  # type: ignore[no-untyped-def]
     """Fill the trilinear values of ``volume`` at points (M, 3)."""
     for i in range(points.shape[0]):
         values[i] = sample(volume, points[i, 0], points[i, 1], points[i, 2])
+
+
+def sample_points(volume: NDArray[np.float32], points: FloatArray) -> FloatArray:
+    """Return the trilinear values of ``volume`` at points (M, 3) in voxels, (M,); 0 outside."""
+    values = np.zeros(len(points))
+    sample_path(volume, points, values)
+    return values

@@ -93,7 +93,9 @@ def trace(
         graph = fit_to_wall(graph, grid, heatmap.heat.space.spacing)
     elif image is not None:
         graph = radii_from_image(graph, image, measure=kernels.section_widths)
-    graph = measure_evidence(graph, grid, image, threshold=config.threshold, is_mask=field.from_mask)
+    graph = measure_evidence(
+        graph, grid, image, threshold=config.threshold, is_mask=field.from_mask, sample=kernels.sample_points
+    )
     progress("measure evidence", 1.0)
     return graph.with_step(step)
 

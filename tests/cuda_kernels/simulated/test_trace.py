@@ -105,3 +105,14 @@ def test_ways_back_and_sources_are_those_of_the_cpu():
 def test_a_front_runs_on_the_foreground_found_last():
     with pytest.raises(RangeError, match="call find first"):
         CudaKernels().march(find_foreground(np.ones((1, 1, 2), np.float32), 0.5), np.ones(2), np.zeros(1, int), np.ones(3))
+
+
+def test_samples_are_taken_of_the_heat_on_the_device_and_of_other_volumes():
+    heat = blobs((5, 6, 7), 6)
+    kernels = CudaKernels()
+    kernels.find(heat, 0.3, 10)
+    points = np.random.default_rng(0).uniform(-1.0, 7.0, (20, 3))
+    for volume in (heat, heat.view(), heat[::-1], np.ones((2, 2, 2), np.float32)):
+        expected = NumbaKernels().sample_points(volume, points)
+        assert np.allclose(kernels.sample_points(volume, points), expected, atol=1e-5)
+    assert kernels.sample_points(heat, np.zeros((0, 3))).shape == (0,)
