@@ -102,18 +102,14 @@ def scan_noise(shape: tuple[int, int, int], config: StudyConfig, std: float, rng
 
 
 def streaks(shape: tuple[int, int, int], config: StudyConfig, rng: np.random.Generator) -> Image:
-    """Return straight streaks in plane, different from slice to slice, with standard deviation ``config.streaks``."""
-    y = (np.arange(shape[1]) - shape[1] / 2.0) * config.spacing[1]
-    x = (np.arange(shape[2]) - shape[2] / 2.0) * config.spacing[2]
-    result = np.zeros(shape, np.float32)
-    for _ in range(10):
-        angle = rng.normal(0.0, 0.25)
-        centre = rng.uniform(-0.6, 0.6, 2) * np.array([shape[1] * config.spacing[1], shape[2] * config.spacing[2]])
-        across = np.cos(angle) * (y[:, None] - centre[0]) - np.sin(angle) * (x[None, :] - centre[1])
-        band = np.exp(-0.5 * (across / rng.uniform(0.6, 2.5)) ** 2).astype(np.float32)
-        along_z = ndimage.gaussian_filter1d(rng.normal(0.0, 1.0, shape[0]), 1.0, mode="wrap").astype(np.float32)
-        result += along_z[:, None, None] * band
-    return np.asarray(result * np.float32(config.streaks / max(float(result.std()), 1e-6)), dtype=np.float32)
+    """Return fine streaks from side to side, as arms and shoulders cast them, with standard deviation ``config.streaks``."""
+    spacing = np.array(config.spacing)
+    overlap = config.slice_thickness / config.spacing[0]
+    white = rng.standard_normal(shape, dtype=np.float32)
+    made = ndimage.gaussian_filter(white, (0.36 * overlap, 0.7 / spacing[1], 14.0 / spacing[2]), mode="wrap", truncate=2.5)
+    # They come and go across the body.
+    made *= np.maximum(1.0 + tissue_texture(shape, spacing, 0.6, 25.0, rng), 0.0)
+    return np.asarray(made * np.float32(config.streaks / max(float(made.std()), 1e-6)), dtype=np.float32)
 
 
 def tissue_texture(
