@@ -38,7 +38,7 @@ def test_a_fork_is_one_rooted_tree(spacing):
 def gapped(length, voxel_gap):
     heat = np.zeros((24, 24, 90), np.float32)
     z, y = np.mgrid[:24, :24]
-    ridge = np.exp(-((z - 12.0) ** 2 + (y - 12.0) ** 2) / 1.5).astype(np.float32)
+    ridge = np.exp(-((z - 12.0) ** 2 + (y - 12.0) ** 2) / 0.5).astype(np.float32)
     heat[:, :, 4:length] = ridge[:, :, None]
     heat[:, :, 40 : 40 + voxel_gap] = 0.0
     return Heatmap(Volume(heat, Space.axial()), source="drawn")

@@ -14,8 +14,7 @@ def heap_push(keys, items, place, size, key, item):  # type: ignore[no-untyped-d
         size += 1
     while i > 0:
         parent = (i - 1) >> 2
-        # Equal keys go by item, so that the order is that of the values alone.
-        if keys[parent] < key or (keys[parent] == key and items[parent] < item):
+        if keys[parent] <= key:
             break
         keys[i], items[i] = keys[parent], items[parent]
         place[items[i]] = i
@@ -41,9 +40,9 @@ def heap_pop(keys, items, place, size):  # type: ignore[no-untyped-def]
             break
         best = child
         for c in range(child + 1, min(child + 4, size)):
-            if keys[c] < keys[best] or (keys[c] == keys[best] and items[c] < items[best]):
+            if keys[c] < keys[best]:
                 best = c
-        if key < keys[best] or (key == keys[best] and item < items[best]):
+        if key <= keys[best]:
             break
         keys[i], items[i] = keys[best], items[best]
         place[items[i]] = i
