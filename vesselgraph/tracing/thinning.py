@@ -57,9 +57,9 @@ def _places_by_level(voxels, order, low, scale, first, row, plane, n_levels):  #
     ends = start[:-1].copy()
     places = np.empty(voxels.shape[0], np.int64)
     for i in range(voxels.shape[0]):
-        k = np.int64(level[i])
-        places[ends[k]] = (voxels[i, 0] - first[0]) * plane + (voxels[i, 1] - first[1]) * row + voxels[i, 2] - first[2]
-        ends[k] += 1
+        own = np.int64(level[i])
+        places[ends[own]] = (voxels[i, 0] - first[0]) * plane + (voxels[i, 1] - first[1]) * row + voxels[i, 2] - first[2]
+        ends[own] += 1
     return start, places
 
 
