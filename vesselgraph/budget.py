@@ -11,11 +11,14 @@ from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.errors import BudgetError
 from vesselgraph.graph import VesselGraph
 
-# Measured on phantoms and on abdominal CT; see docs/architecture.md. The program itself with its libraries loaded:
-_BASE_GB = 0.9
-# Working copies, bytes a voxel: on the image grid (float copy, masks) and on the tracing grid (scales, thinning, labels).
-_IMAGE_BYTES = 14.0
+# Measured on phantoms and on real CT; see docs/architecture.md. The program itself with its libraries loaded:
+_BASE_GB = 0.4
+# Working copies, bytes a voxel: on the image grid (masks, labels) and on the tracing grid (scales, thinning, labels).
+_IMAGE_BYTES = 6.0
 _TRACING_BYTES = 90.0
+# The surface, when tracing has given its memory back: by traced voxel in an organ and in a whole field of view, where more
+# is traced, but never more than the triangles of `quick_enough` take.
+_SURFACE_BYTES, _SURFACE_BYTES_WHOLE, _SURFACE_MOST_GB = 90.0, 1000.0, 2.0
 # What a network adds on the tracing grid: the image as float32, heat, radius, identity and 12 to 16 features.
 _NETWORK_BYTES = 55.0
 _GB = 1e9
@@ -37,12 +40,13 @@ class MemoryEstimate:
 
     image_gb: float
     tracing_gb: float
+    surface_gb: float = 0.0
     base_gb: float = _BASE_GB
 
     @property
     def total_gb(self) -> float:
-        """Everything together."""
-        return self.base_gb + self.image_gb + self.tracing_gb
+        """The largest of all stages: tracing and the surface do not run at the same time."""
+        return self.base_gb + self.image_gb + max(self.tracing_gb, self.surface_gb)
 
     def require(self, config: PipelineConfig) -> None:
         """Refuse if the estimate is above ``config.max_memory_gb``.
@@ -55,7 +59,8 @@ class MemoryEstimate:
         if self.total_gb > config.max_memory_gb:
             raise BudgetError(
                 f"expected to need at most {config.max_memory_gb:.3g} GB of memory (max_memory_gb); got an estimate of "
-                f"{self.total_gb:.3g} GB ({self.image_gb:.3g} GB for images, {self.tracing_gb:.3g} GB for the tracing grid); "
+                f"{self.total_gb:.3g} GB ({self.image_gb:.3g} GB for images, {self.tracing_gb:.3g} GB for the tracing grid, "
+                f"{self.surface_gb:.3g} GB for the surface); "
                 "crop the image, give an organ mask, raise heatmap.step, or raise max_memory_gb if the machine has it"
             )
 
@@ -90,8 +95,8 @@ def estimate_memory(
     Examples
     --------
     >>> estimate = estimate_memory((100, 100, 100), (1.0, 1.0, 1.0), PipelineConfig())
-    >>> round(estimate.image_gb, 3), round(estimate.tracing_gb, 3)
-    (0.016, 0.09)
+    >>> round(estimate.image_gb, 3), round(estimate.tracing_gb, 3), round(estimate.surface_gb, 3)
+    (0.008, 0.09, 1.0)
     """
     n_voxels = float(np.prod(np.asarray(shape, dtype=np.float64)))
     extent = np.asarray(shape, dtype=np.float64) * np.asarray(spacing, dtype=np.float64)
@@ -99,9 +104,11 @@ def estimate_memory(
     step = config.heatmap.step_for(np.asarray(spacing, dtype=np.float64).tolist())
     traced_shape = np.ceil(traced / step) if heatmap is None else np.asarray(heatmap, dtype=np.float64)
     n_traced = float(np.prod(traced_shape))
+    surface_bytes = _SURFACE_BYTES_WHOLE if traced_extent is None and heatmap is None else _SURFACE_BYTES
     return MemoryEstimate(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
         tracing_gb=n_traced * (_TRACING_BYTES + (_NETWORK_BYTES if config.heatmap.method == "network" else 0.0)) / _GB,
+        surface_gb=min(n_traced * surface_bytes / _GB, _SURFACE_MOST_GB),
     )
 
 

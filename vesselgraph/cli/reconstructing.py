@@ -88,7 +88,7 @@ def demo(
 ) -> None:
     """Show the whole way on a generated CT: write it as DICOM, read it back, reconstruct it, score it against its truth.
 
-    The generated CT is pruned less strictly than real ones (prune.min_heat = 0.16); --image uses the settings for real CT.
+    The generated CT is pruned less strictly than real ones (prune.min_heat = 0.1); --image uses the settings for real CT.
     """
     config = load_config(recipe, [*(GENERATED_CT if image is None else ()), *(overrides or [])])
     _check_inputs([path for path in (image, mask) if path])
