@@ -27,13 +27,13 @@ from vesselgraph.pruning import prune
 from vesselgraph.tracing import trace
 
 KEY = "F1@2"
-UNSEEN = tuple(range(20, 30))
+UNSEEN = (20, 21, 22, 23)
 THRESHOLDS = (0.08, 0.12, 0.16, 0.2, 0.26, 0.34)
 """Shares of the response's 99.5th percentile in the organ."""
 SIZES = (40, 100)
 OURS = "vesselgraph"
 DEFAULT = "vesselgraph (default settings)"
-MIN_HEATS = (0.1, 0.13, 0.16, 0.2, 0.26)
+MIN_HEATS = (0.07, 0.1, 0.13, 0.16, 0.2)
 
 FILTERS: dict[str, Callable[[Any], Any]] = {"Frangi": peers.frangi, "ITK objectness": peers.objectness}
 TRACERS: dict[str, tuple[Callable[..., Any], tuple[float, ...], tuple[int, ...]]] = {
