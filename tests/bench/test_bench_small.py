@@ -10,10 +10,12 @@ import pytest
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 NAMES = [
     "clean_mask",
+    "eikonal",
     "end_to_end",
     "heatmap_trace",
     "mesh",
     "metric_errors",
+    "overcomplete",
     "real_cases",
     "real_liver",
     "ridge_speed",
