@@ -308,6 +308,7 @@ class StudyRanges(StageConfig):
     noise_aspect: tuple[float, float] = Field((0.9, 1.5), description="length of the noise sideways over front to back, rooted")
     streaks: tuple[float, float] = Field((1.0, 9.0), description="streaks where there are any, HU")
     streaks_fraction: float = Field(0.35, ge=0, le=1, description="share of studies with streaks")
+    motion_fraction: float = Field(0.5, ge=0, le=1, description="share of studies whose phases are of several breaths")
     shift: tuple[float, float] = Field((0.0, 2.5), description="breathing shift left after registration, mm")
     residue: tuple[float, float] = Field((0.0, 2.0), description="smooth deformation left after registration, mm")
     native_liver: tuple[float, float] = Field((35.0, 68.0), description="liver without contrast medium, HU; low: fatty")

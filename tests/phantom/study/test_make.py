@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from vesselgraph.config import PhaseLook, StudyConfig
 from vesselgraph.errors import ConfigError
+from vesselgraph.graph import VesselGraph
 from vesselgraph.phantom import Study, make_study, sample_study_config
 
 CONFIG = StudyConfig(
@@ -87,6 +88,24 @@ def test_grids_show_the_same_patient(study: Study) -> None:
     index = np.clip(np.rint(there).astype(int), 0, np.array([13, 31, 31]))
     assert coarse.organ_mask.array[tuple(index.T)].mean() > 0.97
     assert coarse.graph.length == pytest.approx(study.graph.length, rel=0.06)
+
+
+def test_truth_moves_with_the_breath() -> None:
+    still = PhaseLook(liver=100.0, portal=220.0, hepatic=100.0, artery=100.0, noise=0.0)
+    moved = still.model_copy(update={"shift": 6.0, "residue": 1.5})
+    plain = {"texture": 0.0, "patchiness": 0.0, "mottling": 0.0, "n_lesions": 0, "n_cysts": 0, "n_spots": 0, "fissure": 0.0}
+    config = CONFIG.model_copy(update={"portal": still, "delayed": moved, "phases": ("portal", "delayed"), **plain})
+    made = make_study(config)
+    assert made.graph_in("portal") is made.graph
+
+    def brightness(graph: VesselGraph) -> float:
+        wide = (graph.path_radius > 1.5) & (graph.edge_data["tree"][graph.edge_of_point] == 1)
+        index = np.rint(made.phases["delayed"].space.to_index(graph.path_position[wide])).astype(int)
+        index = index[((index > 3) & (index < np.array(CONFIG.shape) - 4)).all(axis=1)]
+        return float(np.median(made.phases["delayed"].array[tuple(index.T)]))
+
+    assert brightness(made.graph_in("delayed")) > 195.0
+    assert brightness(made.graph) < 180.0
 
 
 def test_arteries_shine_in_the_arterial_phase_only(study: Study) -> None:

@@ -15,7 +15,7 @@ from vesselgraph.errors import OutputError
 from vesselgraph.phantom.study.targets import ARRAYS, TrainingVolume
 from vesselgraph.space import Space
 
-GENERATOR = 4
+GENERATOR = 5
 """Raised when the generator gives other bytes for the same configuration, so that old entries are not found."""
 
 _PARTIAL = "partial-"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from vesselgraph.volume import PhaseSet, Volume
 
 Image = NDArray[np.float32]
 
+_KNOWN = ("native", "arterial", "portal", "delayed")
 # Random streams: what is drawn in one never shifts what is drawn in another.
 _BODY, _VESSELS, _TEXTURE, _TISSUE, _MOTION, _NOISE = range(6)
 # Vessels are sampled at least this finely across planes before the slice profile, mm.
@@ -49,6 +50,8 @@ class Study:
         bool: the liver, vessels and lesions included.
     vessel_masks : mapping of tree name to Volume
         bool: voxels whose centre lies in a vessel of that tree or that its centerline passes.
+    motions : mapping of phase name to Motion
+        Of the phases taken in another breath than the reference, whose place the truth has; see :meth:`graph_in`.
     """
 
     config: StudyConfig
@@ -56,6 +59,17 @@ class Study:
     graph: VesselGraph
     organ_mask: Volume
     vessel_masks: Mapping[str, Volume]
+    motions: Mapping[str, scanner.Motion]
+
+    def graph_in(self, phase: str) -> VesselGraph:
+        """Return the truth where it is seen in one phase: the centerlines moved with the breath; parts may leave the grid.
+
+        A phase that is shown alone must be learned from this graph, not from that of the reference.
+        """
+        if phase not in self.motions:
+            return self.graph
+        seen = self.motions[phase].seen_at
+        return replace(self.graph, node_position=seen(self.graph.node_position), path_position=seen(self.graph.path_position))
 
 
 def make_study(config: StudyConfig | None = None, *, progress: Progress = silent) -> Study:
@@ -98,13 +112,15 @@ def make_study(config: StudyConfig | None = None, *, progress: Progress = silent
         clean[name] = scene.scan(name, getattr(config, name))
         phases[name] = Volume(scene.noisy(clean[name], name), space, name)
     progress("scanning", 1.0)
-    graph = with_visibility(graph, clean, config, body.liver)
+    places = {name: motion.seen_at(graph.path_position) for name, motion in scene.motions.items()}
+    graph = with_visibility(graph, clean, places, config, body.liver)
     return Study(
         config,
         PhaseSet(phases),
         graph.with_step(Step("study", config.digest())),
         Volume(scene.organ(), space, "liver"),
         {name: Volume(mask, space, name) for name, mask in scene.masks().items()},
+        scene.motions,
     )
 
 
@@ -120,10 +136,9 @@ def _stream(config: StudyConfig, *key: int) -> np.random.Generator:
 
 
 def _phase_names(config: StudyConfig) -> list[str]:
-    known = ("native", "arterial", "portal", "delayed")
-    unknown = [name for name in (*config.phases, config.reference) if name not in known]
+    unknown = [name for name in (*config.phases, config.reference) if name not in _KNOWN]
     if unknown or len(set(config.phases)) < len(config.phases):
-        raise ConfigError(f"each phase once, of {', '.join(known)}", f"{config.phases}, {unknown}", "set study.phases")
+        raise ConfigError(f"each phase once, of {', '.join(_KNOWN)}", f"{config.phases}, {unknown}", "set study.phases")
     return sorted(config.phases, key=lambda name: name != config.reference)
 
 
@@ -146,8 +161,19 @@ class _Scene:
         rng = _stream(config, _TEXTURE)
         self.texture = scanner.tissue_texture(self.shape, fine, config.texture, config.texture_length, rng)
         self.texture += scanner.tissue_texture(self.shape, fine, config.patchiness, 14.0, rng)
+        self.motions = self._moving()
         self.mixture = scanner.tissue_texture(self.shape, fine, config.mottling, 9.0, rng)
         self.texture *= compose(self.tissue, ROUGHNESS)
+
+    def _moving(self) -> dict[str, scanner.Motion]:
+        """Return the motion of each phase that was taken in another breath than the reference."""
+        motions = {}
+        for key, name in enumerate(_KNOWN):
+            look: PhaseLook = getattr(self.config, name)
+            if name in self.config.phases and name != self.config.reference and look.shift + look.residue > 0.0:
+                rng = _stream(self.config, _MOTION, key)
+                motions[name] = scanner.make_motion(self.fine, self.shape, look, rng)
+        return motions
 
     def scan(self, name: str, look: PhaseLook) -> Image:
         """Return one phase without noise."""
@@ -159,9 +185,8 @@ class _Scene:
             if vessel != "duct":
                 blend += self.mixture
             image += self.share[vessel] * blend
-        if name != self.config.reference:
-            key = ("native", "arterial", "portal", "delayed").index(name)
-            image = scanner.displace(image, self.fine, look, _stream(self.config, _MOTION, key))
+        if name in self.motions:
+            image = scanner.displace(image, self.fine, self.motions[name])
         image = scanner.point_spread(image, self.config, self.fine.spacing)
         return self._slices(image)
 
@@ -176,8 +201,7 @@ class _Scene:
     def noisy(self, clean: Image, name: str) -> NDArray[np.int16]:
         """Return one phase as the scanner gives it."""
         look: PhaseLook = getattr(self.config, name)
-        key = ("native", "arterial", "portal", "delayed").index(name)
-        rng = _stream(self.config, _NOISE, self.config.noise_seed, key)
+        rng = _stream(self.config, _NOISE, self.config.noise_seed, _KNOWN.index(name))
         noise = scanner.scan_noise(self.config.shape, self.config, look.noise, rng)
         noise += clean
         if self.config.streaks > 0.0:

@@ -70,6 +70,7 @@ def sample_study_config(seed: int, ranges: StudyRanges | None = None) -> StudyCo
 def _looks(ranges: StudyRanges, noise: float, draw: object) -> dict[str, PhaseLook]:
     """Return the look of each phase: enhancement on top of the native liver and blood."""
     assert callable(draw)
+    moves = float(draw((0.0, 1.0)) < ranges.motion_fraction)
     liver, blood = draw(ranges.native_liver), draw(ranges.native_blood)
 
     def look(uptake: float, portal: float, hepatic: float, artery: float, spleen: float, kidney: float) -> PhaseLook:
@@ -80,8 +81,8 @@ def _looks(ranges: StudyRanges, noise: float, draw: object) -> dict[str, PhaseLo
             artery=blood + artery,
             spleen=48.0 + spleen,
             kidney=34.0 + kidney,
-            shift=draw(ranges.shift),
-            residue=draw(ranges.residue),
+            shift=moves * draw(ranges.shift),
+            residue=moves * draw(ranges.residue),
             noise=noise * draw((0.85, 1.15)),
         )
 

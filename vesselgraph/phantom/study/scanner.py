@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from vesselgraph.config import PhaseLook, StudyConfig
-from vesselgraph.phantom.study.field import Field, field_at, smooth_field
+from vesselgraph.phantom.study.field import Field, distances, field_at, smooth_field
 from vesselgraph.space import FloatArray, Space
 
 Image = NDArray[np.float32]
@@ -43,20 +45,36 @@ def _warp(image: Image, frame: FloatArray, inverse: FloatArray, shift: FloatArra
     return result
 
 
-def displace(image: Image, space: Space, look: PhaseLook, rng: np.random.Generator) -> Image:
-    """Return the image of the patient in another breath: moved mostly up or down, and smoothly deformed."""
-    if look.shift == 0.0 and look.residue == 0.0:
-        return image
-    extent = np.array(image.shape) * space.spacing
-    far = np.abs(space.direction) @ extent
-    middle = space.to_world((np.array(image.shape) - 1) / 2)
+class Motion(NamedTuple):
+    """Another breath: what lies at ``x + shift + fields(x)`` in the reference is seen at ``x``; world mm."""
+
+    shift: FloatArray
+    fields: tuple[Field, Field, Field]
+
+    def seen_at(self, points: FloatArray) -> FloatArray:
+        """Return where points (n, 3) of the reference are seen, to about a hundredth of a millimetre."""
+        seen = points
+        for _ in range(6):
+            move = np.stack([distances(field, seen) for field in self.fields], axis=1)
+            seen = points - self.shift - move
+        return np.asarray(seen)
+
+
+def make_motion(space: Space, shape: tuple[int, int, int], look: PhaseLook, rng: np.random.Generator) -> Motion:
+    """Return a shift, mostly up or down, and a smooth deformation over a grid."""
+    far = np.abs(space.direction) @ (np.array(shape) * space.spacing)
+    middle = space.to_world((np.array(shape) - 1) / 2)
     box = np.stack([middle - 0.5 * far, middle + 0.5 * far])
-    fields = tuple(smooth_field(box, 6.0, look.residue / np.sqrt(3.0), rng.uniform(40.0, 90.0), rng) for _ in range(3))
+    x, y, z = (smooth_field(box, 6.0, look.residue / np.sqrt(3.0), rng.uniform(40.0, 90.0), rng) for _ in range(3))
     way = rng.normal(0.0, 1.0, 3) * np.array([0.15, 0.25, 1.0])
-    shift = look.shift * way / np.linalg.norm(way)
+    return Motion(look.shift * way / np.linalg.norm(way), (x, y, z))
+
+
+def displace(image: Image, space: Space, motion: Motion) -> Image:
+    """Return the image of the patient in another breath."""
     frame = np.column_stack([space.direction * space.spacing, space.origin])
     inverse = space.direction.T / space.spacing[:, None]
-    return np.asarray(_warp(image, frame, inverse, shift, (fields[0], fields[1], fields[2])))
+    return np.asarray(_warp(image, frame, inverse, motion.shift, motion.fields))
 
 
 def point_spread(image: Image, config: StudyConfig, spacing: FloatArray) -> Image:

@@ -22,18 +22,21 @@ _DIRECTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1],
 _SMALLEST_RING = 1.5
 
 
-def with_visibility(graph: VesselGraph, clean: Mapping[str, Image], config: StudyConfig, liver: Field) -> VesselGraph:
+def with_visibility(
+    graph: VesselGraph, clean: Mapping[str, Image], places: Mapping[str, FloatArray], config: StudyConfig, liver: Field
+) -> VesselGraph:
     """Return the graph with the edge columns ``visibility``, ``visibility_<phase>`` and ``in_organ_fraction``.
 
     The figure of a phase is the median along the branch of the noise-free image at the centerline minus the median of six
     points two radii away (at least 1.5 mm beyond the wall), over the standard deviation of the noise in a voxel: signed,
-    negative where the vessel is darker. ``visibility`` is the largest absolute value.
+    negative where the vessel is darker. ``places`` holds the path points (M, 3) mm where they are seen in phases that
+    moved. ``visibility`` is the largest absolute value.
     """
     if graph.space is None or graph.n_edges == 0:
         return graph.with_columns(edge={"visibility": np.zeros(graph.n_edges)})
     columns: dict[str, FloatArray] = {}
     for name, image in clean.items():
-        contrast = _contrast(image, graph, graph.space)
+        contrast = _contrast(image, places.get(name, graph.path_position), graph.path_radius, graph.space)
         noise = max(getattr(config, name).noise, 1.0)
         columns[f"visibility_{name}"] = _by_branch(contrast / noise, graph)
     columns["visibility"] = np.max([np.abs(column) for column in columns.values()], axis=0)
@@ -44,13 +47,13 @@ def with_visibility(graph: VesselGraph, clean: Mapping[str, Image], config: Stud
     return graph.with_columns(edge=columns)
 
 
-def _contrast(image: Image, graph: VesselGraph, space: Space) -> FloatArray:
+def _contrast(image: Image, position: FloatArray, radius: FloatArray, space: Space) -> FloatArray:
     def sample(points: FloatArray) -> FloatArray:
         return ndimage.map_coordinates(image, space.to_index(points).T, order=1, mode="nearest", output=np.float64)
 
-    reach = np.maximum(2.0 * graph.path_radius, graph.path_radius + _SMALLEST_RING)[:, None]
-    ring = np.stack([sample(graph.path_position + reach * way) for way in _DIRECTIONS])
-    return np.asarray(sample(graph.path_position) - np.median(ring, axis=0))
+    reach = np.maximum(2.0 * radius, radius + _SMALLEST_RING)[:, None]
+    ring = np.stack([sample(position + reach * way) for way in _DIRECTIONS])
+    return np.asarray(sample(position) - np.median(ring, axis=0))
 
 
 def _by_branch(values: FloatArray, graph: VesselGraph) -> FloatArray:
