@@ -85,7 +85,7 @@ def tube(name: str) -> Callable[[Path], VesselGraph]:
 
     def build(folder: Path) -> VesselGraph:
         rows = (folder / name).read_text(encoding="ascii").split("Points =")[1].splitlines()
-        values = np.array([row.split()[:4] for row in rows if row.strip()], dtype=np.float64)
+        values = np.array([row.split()[:4] for row in rows if len(row.split()) > 4], dtype=np.float64)
         return VesselGraph.from_paths([values[:, :3]], [values[:, 3]])
 
     return build

@@ -48,6 +48,7 @@ class RegionConfig(StageConfig):
 
 _USUAL_STEP = 1.0
 _VOXELS_PER_STEP = 1.5
+_FINEST_STEP = 0.6
 
 
 class HeatmapConfig(StageConfig):
@@ -67,7 +68,7 @@ class HeatmapConfig(StageConfig):
         gt=0,
         le=5,
         description="step of the isotropic tracing grid, mm, raised where data are coarser; not set: 1 mm, or 1.5 voxels where "
-        "the image is finer than that along every axis",
+        "the image is finer than that along every axis, at least 0.6 mm",
     )
     min_radius: float | None = Field(
         None, gt=0, le=20, description="smallest vessel radius looked for, mm; not set: the step of the grid, at most 1 mm"
@@ -96,7 +97,8 @@ class HeatmapConfig(StageConfig):
         0.5
         """
         finest, coarsest = min(spacing), max(spacing)
-        wanted = min(_USUAL_STEP, _VOXELS_PER_STEP * coarsest) if self.step is None else self.step
+        usual = min(_USUAL_STEP, max(_FINEST_STEP, _VOXELS_PER_STEP * coarsest))
+        wanted = usual if self.step is None else self.step
         return float(max(wanted, finest))
 
     def smallest_radius(self, step: float) -> float:
