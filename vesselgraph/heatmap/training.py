@@ -251,7 +251,9 @@ def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Pr
         progress(f"step {run.step} of {config.n_steps}, loss {loss:.3f}", run.step / config.n_steps)
         if journal is not None:
             _report(run, journal, boxes, progress)
-        if fabric.broadcast(run.step == last or time.monotonic() - saved > 60.0 * config.checkpoint_minutes):
+        # With each validation too, so that the weights it wrote are never ahead of the checkpoint.
+        due = run.step % config.validate_every == 0 or time.monotonic() - saved > 60.0 * config.checkpoint_minutes
+        if fabric.broadcast(run.step == last or due):
             _save(run)
             saved = time.monotonic()
 
