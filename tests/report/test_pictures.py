@@ -201,3 +201,13 @@ class TestDisplayWindow:
     def test_constant_and_unknown_images_have_a_width(self, fill):
         low, high = display_window(Volume(np.full((3, 3, 3), fill), Space.axial()))
         assert high > low
+
+
+def test_window_of_a_region_with_lungs_is_that_of_soft_tissue():
+    array = np.full((20, 20, 20), 60, np.int16)
+    array[:, :, :8] = -850
+    array[:, :, 8:10] = 2000
+    inside = np.ones(array.shape, bool)
+    inside[0] = False
+    volume = Volume(array, Space.axial())
+    assert display_window(volume, volume.with_array(inside)) == (-150.0, 250.0)

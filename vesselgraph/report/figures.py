@@ -97,8 +97,8 @@ def display_window(image: Volume, region: Volume | None = None, graph: VesselGra
     """Return the grey values shown black and white, so that soft tissue and the vessels in it are told apart.
 
     In a region: three interquartile ranges around the middle half of its values, which a rim of fat, lung or bone does not
-    move. Without a region, or if it is the whole image: -150 to 250 on CT (recognised by values below -500), else the 1st to
-    99.5th percentile. Three quarters of the values under the graph stay below white (not all: false branches on bone or
+    move. Without a region, if it is the whole image, or if a quarter of it is lung or air: -150 to 250 on CT (recognised by
+    values below -500), else the 1st to 99.5th percentile. Three quarters of the values under the graph stay below white (not all: false branches on bone or
     kidney must not darken the rest). NaN is left out; the width is never 0.
     """
     values = _sampled_values(image, region)
@@ -113,6 +113,9 @@ def display_window(image: Volume, region: Volume | None = None, graph: VesselGra
 def _usual_window(values: NDArray[np.float32], image: Volume, region: Volume | None) -> Window:
     if _is_a_part(region, image):
         low, high = (float(v) for v in np.percentile(values, (25.0, 75.0)))
+        if low < _CT_BELOW:
+            # A quarter of lung or air: the quartiles tell nothing about the tissue vessels lie in.
+            return _SOFT_TISSUE
         return low - 3.0 * (high - low), high + 3.0 * (high - low)
     if float(values.min()) < _CT_BELOW:
         return _SOFT_TISSUE
