@@ -151,7 +151,7 @@ def _verdict(rows: list[Row]) -> None:
         return
     full, box = min(row["over ours"] for row in marching), min(row["box over ours"] for row in marching)
     print(
-        f"\nAt {largest} cubed, list included, ours takes {full:.0f} times less CPU than the fastest solver over the whole volume "
+        f"\nAt {largest} cubed, list included, ours takes {full:.0f} times less CPU than the fastest over the whole volume "
         f"(target {TARGET_FULL:.0f}) and {box:.0f} times less than the fastest over the bounding box (target {TARGET_BOX:.0f})."
     )
 

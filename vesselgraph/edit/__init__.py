@@ -5,10 +5,12 @@ from __future__ import annotations
 from vesselgraph.edit.merge import merge_degree_two
 from vesselgraph.edit.parts import Kept, connected_components, orient, relabel, reverse, subset
 from vesselgraph.edit.paths import resample, split_edges
+from vesselgraph.edit.roots import find_roots
 
 __all__ = [
     "Kept",
     "connected_components",
+    "find_roots",
     "merge_degree_two",
     "orient",
     "relabel",
