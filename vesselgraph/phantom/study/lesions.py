@@ -27,10 +27,10 @@ def make_lesions(config: StudyConfig, liver: Field, scale: float, rng: np.random
         labels.append(float(label))
 
     if config.fissure > 0.3:
-        centre = np.array([1.0, -88.0, -6.0]) + rng.normal(0.0, 4.0, 3)
+        place = np.array([1.0, -88.0, -6.0]) + rng.normal(0.0, 4.0, 3)
         for _ in range(5):
-            add(scale * centre, scale * config.fissure * np.array([1.0, 5.0, 9.0]) * rng.uniform(0.6, 1.0, 3), Tissue.FAT)
-            centre = centre + np.array([rng.normal(0.0, 2.0), 6.0, rng.normal(0.0, 3.0)])
+            add(scale * place, scale * config.fissure * np.array([1.0, 5.0, 9.0]) * rng.uniform(0.6, 1.0, 3), Tissue.FAT)
+            place = place + np.array([rng.normal(0.0, 2.0), 6.0, rng.normal(0.0, 3.0)])
     for n in range(config.n_lesions + config.n_cysts):
         centre = _free_place(liver, scale, rng)
         radius = float(np.exp(rng.uniform(np.log(min(3.0, config.lesion_radius)), np.log(config.lesion_radius))))
