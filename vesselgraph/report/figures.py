@@ -98,8 +98,8 @@ def display_window(image: Volume, region: Volume | None = None, graph: VesselGra
 
     In a region: three interquartile ranges around the middle half of its values, which a rim of fat, lung or bone does not
     move. Without a region, if it is the whole image, or if a quarter of it is lung or air: -150 to 250 on CT (recognised by
-    values below -500), else the 1st to 99.5th percentile. Three quarters of the values under the graph stay below white (not all: false branches on bone or
-    kidney must not darken the rest). NaN is left out; the width is never 0.
+    values below -500), else the 1st to 99.5th percentile. Three quarters of the values under the graph stay below white (not
+    all: false branches on bone or kidney must not darken the rest). NaN is left out; the width is never 0.
     """
     values = _sampled_values(image, region)
     low, high = (0.0, 1.0) if values.size == 0 else _usual_window(values, image, region)

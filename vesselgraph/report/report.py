@@ -88,7 +88,10 @@ def write_report(  # noqa: PLR0913
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Another process draws the still picture meanwhile.
         drawing = pool.submit(_still, shown, graph)
-        pictures = _pictures(shown_image, graph, None if image is None else heatmap, region, _rim(facts))
+        if image is None:
+            pictures = _pictures(shown_image, graph, None, _where_hot(shown_image), 0.0)
+        else:
+            pictures = _pictures(image, graph, heatmap, region, _rim(facts))
         still, still_problem = drawing.result()
     progress("report: page", 0.9)
     check = check_surface(mesh)
@@ -122,6 +125,11 @@ def _what_to_show(image: Volume | None, heatmap: Heatmap | None) -> Volume:
     if heatmap is None:
         raise InputError("an image or a heatmap to show", "neither", "pass one of them")
     return heatmap.heat
+
+
+def _where_hot(heat: Volume) -> Volume:
+    """Return where a heatmap is above a tenth of its highest value: what is worth showing of a mask in a large image."""
+    return heat.with_array(heat.array > 0.1 * float(heat.array.max()))
 
 
 def _pictures(image: Volume, graph: VesselGraph, heatmap: Heatmap | None, region: Volume | None, rim: float) -> dict[str, Any]:
