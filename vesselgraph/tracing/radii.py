@@ -31,6 +31,8 @@ _RAY_QUANTILE, _OF_NEIGHBOUR = 0.25, 1.2
 _RAY_STEPS = 25
 # Multiples of the radius at which the surroundings of a branch are read.
 _SHELL = np.array([1.5, 2.0, 2.5])
+_COS = np.cos(2.0 * np.pi * np.arange(N_ANGLES) / N_ANGLES)
+_SIN = np.sin(2.0 * np.pi * np.arange(N_ANGLES) / N_ANGLES)
 
 
 @njit(cache=True, nogil=True)
@@ -98,8 +100,7 @@ def ring_median(volume, points, first, second, i, reach, values):  # type: ignor
     ``first`` and ``second`` are what one mm across the path is in voxels, so that grids may be anisotropic.
     """
     for k in range(N_ANGLES):
-        angle = 2.0 * math.pi * k / N_ANGLES
-        value = _across(volume, points, first, second, i, reach * math.cos(angle), reach * math.sin(angle))
+        value = _across(volume, points, first, second, i, reach * _COS[k], reach * _SIN[k])
         j = k
         while j > 0 and values[j - 1] > value:
             values[j] = values[j - 1]
@@ -197,7 +198,7 @@ def _ray_widths(begin, end, chosen, volume, points, first, second, guess, width)
     values, falls = np.zeros(_RAY_STEPS + 1), np.zeros(N_ANGLES)
     for i in chosen[begin:end]:
         for k in range(N_ANGLES):
-            c, s = math.cos(2.0 * math.pi * k / N_ANGLES), math.sin(2.0 * math.pi * k / N_ANGLES)
+            c, s = _COS[k], _SIN[k]
             for step in range(_RAY_STEPS + 1):
                 reach = guess[i] * RINGS[-1] * step / _RAY_STEPS
                 values[step] = _across(volume, points, first, second, i, reach * c, reach * s)
@@ -216,8 +217,7 @@ def _shell_medians(begin, end, volume, points, first, second, reach, contrast): 
     for i in range(begin, end):
         for r in range(_SHELL.size):
             for k in range(N_ANGLES):
-                angle = 2.0 * math.pi * k / N_ANGLES
-                a, b = _SHELL[r] * reach[i] * math.cos(angle), _SHELL[r] * reach[i] * math.sin(angle)
+                a, b = _SHELL[r] * reach[i] * _COS[k], _SHELL[r] * reach[i] * _SIN[k]
                 values[r * N_ANGLES + k] = _across(volume, points, first, second, i, a, b)
         contrast[i] = _across(volume, points, first, second, i, 0.0, 0.0) - np.median(values)
 
