@@ -84,7 +84,7 @@ def tube(name: str) -> Callable[[Path], VesselGraph]:
     """Return the analytic tube of an ITK scene file: rows of x, y, z, radius in mm."""
 
     def build(folder: Path) -> VesselGraph:
-        rows = (folder / name).read_text(encoding="ascii").split("Points =")[1].splitlines()
+        rows = (folder / name).read_text(encoding="ascii").split("\nPoints =")[1].splitlines()
         values = np.array([row.split()[:4] for row in rows if len(row.split()) > 4], dtype=np.float64)
         return VesselGraph.from_paths([values[:, :3]], [values[:, 3]])
 

@@ -62,8 +62,7 @@ def reconstruct(
     """Turn a contrast image, or a vessel mask or probability map alone, into a vessel graph, a surface, tables and a report."""
     config = load_config(recipe, overrides)
     others = _named_paths(phase or [])
-    if image is None and (heatmap is None or others):
-        raise InputError("an IMAGE", "none", "name the image; it may be left out with --heatmap alone")
+    _require_image(image, heatmap, others)
     named = {"image": image, **others, "mask": mask, "heatmap": heatmap}
     sources = {name: path for name, path in named.items() if path is not None}
     _check_inputs(list(sources.values()))
@@ -145,6 +144,11 @@ def _named_paths(phases: list[str]) -> dict[str, Path]:
             )
         named[name] = Path(path)
     return named
+
+
+def _require_image(image: Path | None, heatmap: Path | None, others: Mapping[str, Path]) -> None:
+    if image is None and (heatmap is None or others):
+        raise InputError("an IMAGE", "none", "name the image; it may be left out with --heatmap alone")
 
 
 def _check_inputs(paths: list[Path]) -> None:

@@ -1,13 +1,14 @@
 """Turn a legacy VTK file into XML poly data: a program of its own, because damaged bytes can end VTK's legacy reader.
 
-Usage: ``python _read_legacy.py SOURCE.vtk TARGET.vtp``. Prints JSON: ``is_poly``, the header line, and what VTK said. Knows
-nothing of the package: only vtk is needed.
+Usage: ``python _read_legacy.py SOURCE.vtk TARGET.vtp RECORD.json``. The record says ``is_poly``, the header line, and what VTK
+said. Knows nothing of the package: only vtk is needed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from vtkmodules.vtkCommonCore import vtkLogger, vtkOutputWindow, vtkStringOutputWindow
@@ -20,7 +21,7 @@ def _text(said: Any) -> str:
     return said.decode(errors="replace") if isinstance(said, bytes) else str(said or "")
 
 
-def main(source: str, target: str) -> None:
+def main(source: str, target: str, record: str) -> None:
     """Read, write, and say what was found."""
     window = vtkStringOutputWindow()
     vtkOutputWindow.SetInstance(window)
@@ -41,7 +42,8 @@ def main(source: str, target: str) -> None:
         writer.SetInputData(reader.GetOutput())
         writer.Write()
     header = _text(reader.GetHeader()) if is_poly else ""
-    sys.stdout.write(json.dumps({"is_poly": is_poly, "header": header, "said": _text(window.GetOutput())}))
+    found = {"is_poly": is_poly, "header": header, "said": _text(window.GetOutput())}
+    Path(record).write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -217,16 +217,16 @@ def _read_xml(path: Path) -> Any:
 def _read_legacy(path: Path) -> tuple[Any, str]:
     """Read by another process, which turns the file into XML: damaged bytes end VTK's legacy reader and would end us."""
     with tempfile.TemporaryDirectory(prefix="vesselgraph-") as folder:
-        turned = Path(folder) / "turned.vtp"
-        command = [sys.executable, "-P", str(_LEGACY_PROGRAM), str(path), str(turned)]
+        turned, record = Path(folder) / "turned.vtp", Path(folder) / "record.json"
+        command = [sys.executable, "-P", str(_LEGACY_PROGRAM), str(path), str(turned), str(record)]
         try:
             done = subprocess.run(command, capture_output=True, timeout=_LEGACY_TIME_LIMIT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise FormatError("a legacy file VTK can read", f"{error}", "the file is damaged; or save it as .vtp") from error
-        if done.returncode != 0:
+        if done.returncode != 0 or not record.is_file():
             said = f"VTK ended with code {done.returncode}"
             raise FormatError("a whole .vtk file of poly data", said, "the file is truncated or damaged")
-        found = json.loads(done.stdout)
+        found = json.loads(record.read_text(encoding="utf-8"))
         _refuse_unread(".vtk", found["is_poly"], _lines(found["said"]))
         return _read_xml(turned), found["header"]
 
