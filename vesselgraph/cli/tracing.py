@@ -11,7 +11,6 @@ import typer
 import vesselgraph as vg
 from vesselgraph.cli.frame import ConfigOption, QuietOption, SetOption, load_config, progress_bar, say
 from vesselgraph.errors import InputError, OutputError
-from vesselgraph.results import INTERMEDIATE_FILES
 
 
 def trace(
@@ -41,7 +40,7 @@ def trace(
         ct = None if image is None else vg.read_image(image)
         inside = None if mask is None else vg.read_mask(mask)
         graph = vg.trace(heat, config.trace, image=ct, region=inside, progress=progress)
-        path = out / INTERMEDIATE_FILES[0]
+        path = out / vg.INTERMEDIATE_FILES[0]
         vg.write_graph(graph, path)
     say(f"graph     {graph.n_edges} candidate branches, {graph.length / 1000:.2f} m", quiet)
     say(f"run       {time.perf_counter() - start:.1f} s", quiet)
