@@ -26,13 +26,8 @@ def trace(
 ) -> None:
     """Trace everything in a heatmap that could be a vessel: one polyline a candidate branch, with all evidence columns."""
     config = load_config(recipe, overrides)
-    missing = [str(path) for path in (heatmap, image, mask) if path is not None and not path.exists()]
-    if missing:
-        raise InputError("existing files or folders", f"nothing at {', '.join(missing)}", "check the path")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"a folder at {out}", error.strerror or str(error), "choose another folder") from error
+    _check_inputs(heatmap, image, mask)
+    _make_folder(out)
     start = time.perf_counter()
     with progress_bar(quiet) as progress:
         progress("reading", 0.0)
@@ -40,8 +35,21 @@ def trace(
         ct = None if image is None else vg.read_image(image)
         inside = None if mask is None else vg.read_mask(mask)
         graph = vg.trace(heat, config.trace, image=ct, region=inside, progress=progress)
-        path = out / vg.INTERMEDIATE_FILES[0]
+        path = out / "overcomplete.vtp"
         vg.write_graph(graph, path)
     say(f"graph     {graph.n_edges} candidate branches, {graph.length / 1000:.2f} m", quiet)
     say(f"run       {time.perf_counter() - start:.1f} s", quiet)
     say(f"file      {path}", quiet)
+
+
+def _check_inputs(*paths: Path | None) -> None:
+    missing = [str(path) for path in paths if path is not None and not path.exists()]
+    if missing:
+        raise InputError("existing files or folders", f"nothing at {', '.join(missing)}", "check the path")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"a folder at {folder}", error.strerror or str(error), "choose another folder") from error

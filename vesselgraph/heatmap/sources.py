@@ -16,7 +16,7 @@ from vesselgraph.heatmap.targets import joined, segments_of
 from vesselgraph.io import read_image, read_mask
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.metrics import skeleton_graph
-from vesselgraph.phantom import Study, make_study, sample_study_config
+from vesselgraph.phantom import GENERATOR, Study, make_study, sample_study_config
 from vesselgraph.resampling import resample_like
 from vesselgraph.volume import PhaseSet, Volume
 
@@ -50,7 +50,7 @@ class StudySource:
     def case(self, index: int) -> TrainingCase:
         """Return one study, from disk if it was made before with the same settings."""
         settings = sample_study_config(self.config.first_seed + index, self.config.studies)
-        path = self.folder / f"{settings.digest()}-{self.config.step:g}-{self.config.rim:g}.npz"
+        path = self.folder / f"{settings.digest()}-{GENERATOR}-{self.config.step:g}-{self.config.rim:g}.npz"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             save_case(study_case(make_study(settings), self.config), path)

@@ -4,27 +4,21 @@ from vesselgraph.phantom.build import Phantom, grid_of, make_phantom
 from vesselgraph.phantom.raster import clean_mask
 from vesselgraph.phantom.shapes import tube_graph, tube_phantom
 from vesselgraph.phantom.study import (
-    PhantomStream,
+    GENERATOR,
     Study,
-    StudyCache,
-    TrainingVolume,
     make_study,
     sample_study_config,
-    training_volume,
 )
 
 __all__ = [
+    "GENERATOR",
     "Phantom",
-    "PhantomStream",
     "Study",
-    "StudyCache",
-    "TrainingVolume",
     "clean_mask",
     "grid_of",
     "make_phantom",
     "make_study",
     "sample_study_config",
-    "training_volume",
     "tube_graph",
     "tube_phantom",
 ]

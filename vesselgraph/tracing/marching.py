@@ -247,6 +247,11 @@ def march_parallel(
     The answer is the same to the last bit for any number of threads. ``n_in_block`` is the number of voxels in a block;
     the other parameters and errors are those of :func:`march`.
 
+    Raises
+    ------
+    RangeError
+        ``n_in_block`` is below 1.
+
     Notes
     -----
     Many sources give all blocks work at once; from a single source the blocks wake one after the other.

@@ -25,6 +25,9 @@ from vesselgraph.volume import PhaseSet, Volume
 
 Image = NDArray[np.float32]
 
+GENERATOR = 5
+"""Raised when the generator gives other bytes for the same configuration, so that what was kept from earlier is not used."""
+
 _KNOWN = ("native", "arterial", "portal", "delayed")
 # Random streams: what is drawn in one never shifts what is drawn in another.
 _BODY, _VESSELS, _TEXTURE, _TISSUE, _MOTION, _NOISE = range(6)
