@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from vesselgraph.registration import register_phases as register_phases
     from vesselgraph.report import write_report as write_report
     from vesselgraph.resampling import resample_like as resample_like
-    from vesselgraph.results import INTERMEDIATE_FILES as INTERMEDIATE_FILES
     from vesselgraph.results import check_folder as check_folder
     from vesselgraph.results import write_results as write_results
     from vesselgraph.space import Space as Space
@@ -63,7 +62,6 @@ _HOME = {
     "VesselGraphError": "vesselgraph.errors",
     "Volume": "vesselgraph.volume",
     "build_surface": "vesselgraph.surface",
-    "INTERMEDIATE_FILES": "vesselgraph.results",
     "check_folder": "vesselgraph.results",
     "check_surface": "vesselgraph.surface",
     "compare_graphs": "vesselgraph.metrics",
