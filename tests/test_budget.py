@@ -62,6 +62,9 @@ def test_metres_of_vessels_are_drawn_coarser_unless_fineness_was_asked_for():
     assert many.min_radius > 1.0
     assert many.step > usual.step
     assert many.min_radius <= 2.5
+    assert many.max_error / many.min_radius == pytest.approx(usual.max_error / usual.min_radius)
+    exact = SurfaceConfig(max_error=0.1)
+    assert quick_enough(lines(200), exact, exact).max_error == 0.1
     finer = SurfaceConfig(step=0.4)
     assert quick_enough(lines(200), finer, finer) is finer
 

@@ -123,7 +123,11 @@ def as_fine_as_the_data(config: SurfaceConfig, step: float) -> SurfaceConfig:
 
 
 def quick_enough(graph: VesselGraph, config: SurfaceConfig, asked: SurfaceConfig) -> SurfaceConfig:
-    """Return the settings, coarser where many metres of vessels would take minutes; unless someone set their fineness."""
+    """Return the settings, coarser where many metres of vessels would take minutes; unless someone set their fineness.
+
+    The allowed distance grows with the smallest radius unless it was asked for: held at a twentieth of a millimetre it would
+    have coarse triangles split again until they are as many as those of a fine grid.
+    """
     if graph.n_edges == 0 or asked.model_fields_set & {"step", "min_radius", "max_blocks"}:
         return config
     length = np.linalg.norm(np.diff(graph.path_position, axis=0), axis=1)[graph.edge_of_point[1:] == graph.edge_of_point[:-1]]
@@ -137,4 +141,9 @@ def quick_enough(graph: VesselGraph, config: SurfaceConfig, asked: SurfaceConfig
         min_radius *= _COARSER
     if min_radius == config.min_radius:
         return config
-    return config.model_copy(update={"min_radius": min_radius, "step": max(config.step, min_radius / STEPS_PER_RADIUS)})
+    update: dict[str, float] = {"min_radius": min_radius, "step": max(config.step, min_radius / STEPS_PER_RADIUS)}
+    if "enough_triangles" not in asked.model_fields_set:
+        update["enough_triangles"] = _QUICK_TRIANGLES // 2
+    if "max_error" not in asked.model_fields_set:
+        update["max_error"] = config.max_error * min_radius / config.min_radius
+    return config.model_copy(update=update)

@@ -156,13 +156,12 @@ class TrainPrunerConfig(StageConfig):
 class SurfaceConfig(StageConfig):
     """From graph to a closed surface."""
 
-    step: float = Field(
-        0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if a vessel is thinner than 1.5 steps"
-    )
+    step: float = Field(0.5, gt=0, le=5, description="step of the sampling grid, mm; finer if a vessel is below 1.5 steps")
     blend_fraction: float = Field(0.25, ge=0, le=1, description="smooth blend at junctions, share of the local radius")
     max_error: float = Field(0.05, ge=0, le=2, description="largest distance decimation may move the surface, mm")
     min_radius: float = Field(0.3, gt=0, le=5, description="thinner branches are drawn with this radius, mm")
     max_blocks: int = Field(300_000, ge=1, description="refuse a surface of more grid blocks (8 steps a side) than this")
+    enough_triangles: int = Field(0, ge=0, description="refine no further once there are so many; 0: until max_error is met")
 
 
 class PhantomConfig(StageConfig):

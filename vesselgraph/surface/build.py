@@ -21,7 +21,6 @@ from vesselgraph.threads import run_parts
 
 _DEFAULT = SurfaceConfig()
 _PART = 4096
-_FACES_PER_BLOCK = 40
 
 
 def build_surface(graph: VesselGraph, config: SurfaceConfig = _DEFAULT, *, progress: Progress = silent) -> Mesh:
@@ -58,7 +57,8 @@ def build_surface(graph: VesselGraph, config: SurfaceConfig = _DEFAULT, *, progr
     -----
     Every corner, edge midpoint and centroid of the result lies within ``config.max_error`` of the surface, and within 8 %
     of the local radius, measured as field over slope. The exception: where vessels pass closer to each other than about a
-    grid step (the inner corner of a sharp fork) the surface bridges the gap; :func:`check_surface` tells the largest
+    grid step (the inner corner of a sharp fork) the surface bridges the gap, and where ``config.enough_triangles`` ended
+    the refinement creases stay blunt; :func:`check_surface` tells the largest
     distance and the share of the area. Memory follows the area of the vessels, never the field of view. The result is
     deterministic.
 
@@ -89,7 +89,7 @@ def _within_bound(
 ) -> tuple[FloatArray, IntArray]:
     """Return the surface refined, decimated and balanced."""
     bound = Bound(config.max_error, RADIUS_FRACTION)
-    points, faces, slack = refine(field, points, faces, bound, _FACES_PER_BLOCK * config.max_blocks, progress)
+    points, faces, slack = refine(field, points, faces, bound, config, progress)
     points, normals = on_surface(field, points, progress)
     _, radius = _labels(field, points, progress)
     faces, kept = decimate(field, Sheet(points, normals, radius, slack), faces, bound, progress)

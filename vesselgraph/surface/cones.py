@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -103,15 +104,22 @@ def make_field(graph: VesselGraph, radius: FloatArray, config: SurfaceConfig) ->
     side = BLOCK * step
     dims = np.ceil(highest.max(axis=0) / side).astype(np.int64) + 1
     _refuse_above(np.prod((highest - lowest) / side + 1.0, axis=1).sum() / 64.0, step, radius, config)
-    key, first, member, n_near = _blocks(cone, branch, margin, lowest, highest, side, dims)
+    key, first, member = _blocks(cone, margin, lowest, highest, side, dims)
     _refuse_above(len(key), step, radius, config)
+    corner = np.stack(np.unravel_index(key, tuple(dims)), axis=1).astype(np.int64)
+    cells = _cells(cone, branch, margin, corner, first, member, side)
+    near = np.repeat(np.arange(8 * len(key)), np.diff(cells.first))
+    lowest, widest = np.full(8 * len(key), np.inf), np.zeros(8 * len(key))
+    np.minimum.at(lowest, near, cells.distance)
+    np.maximum.at(widest, near, config.blend_fraction * reach[cells.member])
     node_radius = np.zeros(graph.n_nodes)
     ends = np.stack([graph.path_offset[:-1], graph.path_offset[1:] - 1], axis=1)
     np.maximum.at(node_radius, graph.edge_nodes, radius[ends])
     node_radius[graph.degree < 3] = 0.0
     field = Field(
         cone, branch, graph.edge_nodes.copy(), graph.node_position - origin, node_radius,
-        float(config.blend_fraction), step, dims, key, first, member, n_near,
+        float(config.blend_fraction), step, dims, key, corner,
+        cells.first, cells.member, cells.distance, lowest, widest, cells.n_near,
     )  # fmt: skip
     return field, origin
 
@@ -126,14 +134,8 @@ def _refuse_above(n_blocks: float, step: float, radius: FloatArray, config: Surf
 
 
 def _blocks(
-    cone: FloatArray,
-    branch: IntArray,
-    margin: FloatArray,
-    lowest: FloatArray,
-    highest: FloatArray,
-    side: float,
-    dims: IntArray,
-) -> tuple[IntArray, IntArray, NDArray[np.int32], int]:
+    cone: FloatArray, margin: FloatArray, lowest: FloatArray, highest: FloatArray, side: float, dims: IntArray
+) -> tuple[IntArray, IntArray, NDArray[np.int32]]:
     count = _sort_into_blocks(cone, margin, lowest, highest, side, dims, np.empty(0, np.int64), np.empty(0, np.int32))
     keys, members = np.empty(count, np.int64), np.empty(count, np.int32)
     _sort_into_blocks(cone, margin, lowest, highest, side, dims, keys, members)
@@ -143,11 +145,66 @@ def _blocks(
     order = np.argsort(keys, kind="stable")
     keys, members = keys[order], members[order]
     key, first = np.unique(keys, return_index=True)
-    first = np.append(first, len(keys)).astype(np.int64)
-    new = np.ones(len(keys), dtype=np.int64)
-    new[1:] = (keys[1:] != keys[:-1]) | (branch[members[1:]] != branch[members[:-1]])
-    n_near = int(np.add.reduceat(new, first[:-1]).max()) if len(key) else 0
-    return key, first, members, n_near
+    return key, np.append(first, len(keys)).astype(np.int64), members
+
+
+class _Cells(NamedTuple):
+    """The last columns of :class:`Field`."""
+
+    first: IntArray
+    member: NDArray[np.int32]
+    distance: NDArray[np.float32]
+    n_near: int
+
+
+def _cells(
+    cone: FloatArray,
+    branch: IntArray,
+    margin: FloatArray,
+    corner: IntArray,
+    first: IntArray,
+    member: NDArray[np.int32],
+    side: float,
+) -> _Cells:
+    cells = _Cells(np.zeros(8 * len(corner) + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), 0)
+    count, n_near = _sort_into_cells(cone, branch, margin, corner, (first, member), side, cells)
+    cells = _Cells(cells.first, np.empty(count, np.int32), np.empty(count, np.float32), n_near)
+    _sort_into_cells(cone, branch, margin, corner, (first, member), side, cells)
+    return cells
+
+
+@njit(cache=True, nogil=True)
+def _sort_into_cells(
+    cone: FloatArray,
+    branch: IntArray,
+    margin: FloatArray,
+    corner: IntArray,
+    in_block: tuple[IntArray, NDArray[np.int32]],
+    side: float,
+    cells: _Cells,
+) -> tuple[int, int]:
+    """Write the cones near each eighth of each block; with no room, only count. Return their number and ``n_near``."""
+    first, member = in_block
+    n, n_near = 0, 0
+    quarter_diagonal = 0.25 * np.sqrt(3.0) * side
+    for cell in range(8 * len(corner)):
+        block = cell // 8
+        x = (corner[block, 0] + 0.25 + 0.5 * (cell & 1)) * side
+        y = (corner[block, 1] + 0.25 + 0.5 * ((cell >> 1) & 1)) * side
+        z = (corner[block, 2] + 0.25 + 0.5 * ((cell >> 2) & 1)) * side
+        n_branches, last = 0, -1
+        for m in range(first[block], first[block + 1]):
+            s = member[m]
+            d, _ = cone_distance(cone, s, x, y, z)
+            if d <= quarter_diagonal + margin[s]:
+                if len(cells.member):
+                    cells.member[n], cells.distance[n] = s, d
+                n += 1
+                n_branches += branch[s] != last
+                last = branch[s]
+        cells.first[cell + 1] = n
+        n_near = max(n_near, n_branches)
+    return n, n_near
 
 
 @njit(cache=True, nogil=True)

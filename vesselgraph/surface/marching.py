@@ -73,7 +73,7 @@ def _sample_block(field: Field, block: int, values: FloatArray, near: FloatArray
         x = (i0 + half * (0.5 + (e & 1))) * step
         y = (j0 + half * (0.5 + ((e >> 1) & 1))) * step
         z = (k0 + half * (0.5 + (e >> 2))) * step
-        middle[e] = evaluate(field, block, x, y, z, near, near_cone)[0]
+        middle[e] = evaluate(field, 8 * block + e, x, y, z, near, near_cone)[0]
     found = False
     for write_surface in (False, True):
         for e in range(8):
@@ -86,7 +86,7 @@ def _sample_block(field: Field, block: int, values: FloatArray, near: FloatArray
                         if write_surface:
                             found = True
                             values[i, j, k] = evaluate(
-                                field, block, (i0 + i) * step, (j0 + j) * step, (k0 + k) * step, near, near_cone
+                                field, 8 * block + e, (i0 + i) * step, (j0 + j) * step, (k0 + k) * step, near, near_cone
                             )[0]
                         else:
                             values[i, j, k] = np.sign(middle[e]) * OUTSIDE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vesselgraph.config import SurfaceConfig
 from vesselgraph.errors import BudgetError
 from vesselgraph.graph import IntArray
 from vesselgraph.progress import Progress, silent
@@ -14,6 +15,7 @@ from vesselgraph.threads import run_parts
 
 _PART = 4096
 _MOST_ROUNDS = 8
+_FACES_PER_BLOCK = 40
 _SHORTEST_CHORD = 0.25
 _DOUBTFUL_SHARE = 0.6
 
@@ -41,22 +43,25 @@ def edges_of(faces: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def refine(
-    field: Field, points: FloatArray, faces: IntArray, bound: Bound, most_faces: int, progress: Progress
+    field: Field, points: FloatArray, faces: IntArray, bound: Bound, config: SurfaceConfig, progress: Progress
 ) -> tuple[FloatArray, IntArray, FloatArray]:
     """Return the surface with edges split, their new midpoints on the surface, until edge midpoints and centroids fit.
 
-    Splitting never changes the topology. It stops after eight rounds, and at short edges. The third array, (P,), is the
+    Splitting never changes the topology. It stops after eight rounds, at short edges, and after the round that reaches
+    ``config.enough_triangles``. The third array, (P,), is the
     largest share of the bound used by an edge or a centroid at each point; above 1 where splitting did not help.
 
     Raises
     ------
     BudgetError
-        More than ``most_faces`` triangles would be needed.
+        More than 40 triangles for each of ``config.max_blocks`` would be needed.
     """
-    done, open_faces, n_before, slack = [], faces, 0, np.zeros(len(points))
+    done, open_faces, n_before, slack, n_faces = [], faces, 0, np.zeros(len(points)), 0
+    most_faces = _FACES_PER_BLOCK * config.max_blocks
     for turn in range(_MOST_ROUNDS):
         ends, edge = edges_of(open_faces)
-        split = _edges_to_split(field, points, open_faces, ends, edge, n_before, bound, slack)
+        shortest = np.inf if 0 < config.enough_triangles <= n_faces else _SHORTEST_CHORD
+        split = _edges_to_split(field, points, open_faces, (ends, edge), n_before, bound, slack, shortest)
         progress("surface: refining", (turn + 1) / _MOST_ROUNDS)
         if not split.any():
             break
@@ -83,22 +88,23 @@ def _edges_to_split(
     field: Field,
     points: FloatArray,
     faces: IntArray,
-    ends: IntArray,
-    edge: IntArray,
+    edges: tuple[IntArray, IntArray],
     first_new: int,
     bound: Bound,
     slack: FloatArray,
+    shortest: float,
 ) -> NDArray[np.bool_]:
     """Return which edges to split: those too far away, and for a far centroid the longest side that has a new end.
 
-    A side between two old points may belong to a triangle that is done and would not be split along. Edges below a
-    quarter of the chord that fits a round vessel are left: where two vessels pass closer to each other than a grid step
+    A side between two old points may belong to a triangle that is done and would not be split along. Edges below
+    ``shortest`` times the chord that fits a round vessel are left: where two vessels pass closer to each other than a grid step
     the surface bridges the gap, and no splitting helps. Of what is left as it is, ``slack`` keeps the largest share.
     """
+    ends, edge = edges
     length = np.linalg.norm(points[ends[:, 0]] - points[ends[:, 1]], axis=1)
     _, share, radius = measure(field, points[ends].mean(axis=1), bound)
     allowed = np.minimum(bound.error, bound.radius_fraction * radius)
-    long = length > _SHORTEST_CHORD * np.sqrt(8.0 * radius * allowed)
+    long = length > shortest * np.sqrt(8.0 * radius * allowed)
     split = (share > 1.0) & long
     # A centroid is hardly farther off than the worst of its sides.
     whole = np.flatnonzero(~split[edge].any(axis=1) & (share[edge].max(axis=1) > _DOUBTFUL_SHARE))
