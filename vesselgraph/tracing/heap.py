@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def heap_push(keys, items, place, size, key, item):  # type: ignore[no-untyped-def]
     """Put an item into a 4-ary heap, or lower its key if it is there; return the new size. ``place`` is -1 outside."""
     i = place[item]
@@ -24,7 +24,7 @@ def heap_push(keys, items, place, size, key, item):  # type: ignore[no-untyped-d
     return size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def heap_pop(keys, items, place, size):  # type: ignore[no-untyped-def]
     """Take the item with the lowest key out of a heap that is not empty; return the item and the new size."""
     top = items[0]

@@ -29,6 +29,8 @@ IntArray = NDArray[np.int64]
 _N_RISING = 9
 _APART = 4.0
 _POWER = 3.0
+# Room for so many saddles a keypoint; more are counted and found in a second pass.
+_ROOM = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,23 +93,35 @@ def _thin_out(order, voxels, neighbours, apart, blocked):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def _list_touching(neighbours, source, time, n_sources, key, cost, voxel):  # type: ignore[no-untyped-def]
-    """Fill the touching pairs of voxels of two basins: number of the pair of basins, both times, both voxels; return how many.
+def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  # type: ignore[no-untyped-def]
+    """Fill the earliest touching voxels of each pair of basins, in no order; return how many pairs there are.
 
-    Without room they are only counted.
+    ``first`` (-1 for each source) and ``later`` chain the pairs of a basin. Pairs for which there is no room are left out,
+    and counted each time they are met.
     """
     n = 0
     for v in range(source.size):
+        own = source[v]
+        if own < 0:
+            continue
         for k in range(13, 26):
             u = neighbours[v, k]
-            if u < 0 or source[u] < 0 or source[v] < 0 or source[u] == source[v]:
+            if u < 0 or source[u] == own or source[u] < 0:
                 continue
-            if n < cost.size:
-                low, high = (u, v) if source[u] < source[v] else (v, u)
-                key[n] = np.int64(source[low]) * n_sources + source[high]
-                cost[n] = time[u] + time[v]
-                voxel[n, 0], voxel[n, 1] = low, high
-            n += 1
+            low, high = (u, v) if source[u] < own else (v, u)
+            a, b = source[low], source[high]
+            both = time[u] + time[v]
+            i = first[a]
+            while i >= 0 and pair[i, 1] != b:
+                i = later[i]
+            if i < 0:
+                if n < cost.size:
+                    pair[n, 0], pair[n, 1], cost[n], later[n] = a, b, both, first[a]
+                    voxel[n, 0], voxel[n, 1] = low, high
+                    first[a] = n
+                n += 1
+            elif both < cost[i] or (both == cost[i] and (low, high) < (voxel[i, 0], voxel[i, 1])):
+                cost[i], voxel[i, 0], voxel[i, 1] = both, low, high
     return n
 
 
@@ -154,14 +168,14 @@ def find_saddles(
     """
     speed = np.maximum(heat.astype(np.float64), 1e-3) ** _POWER
     arrival = march(foreground, speed, keypoints, np.ones(3))
-    arguments = foreground.neighbours, arrival.source, arrival.time, len(keypoints)
-    n = _list_touching(*arguments, np.empty(0, np.int64), np.empty(0), np.empty((0, 2), np.int64))
-    key, cost, voxel = np.empty(n, np.int64), np.empty(n), np.empty((n, 2), np.int64)
-    _list_touching(*arguments, key, cost, voxel)
-    order = np.lexsort((voxel[:, 1], voxel[:, 0], cost, key))
-    first = order[np.concatenate([[True], np.diff(key[order]) > 0])] if n else order
-    pair = np.stack([key[first] // max(len(keypoints), 1), key[first] % max(len(keypoints), 1)], axis=1)
-    return Saddles(pair, voxel[first], cost[first]), arrival.previous
+    room, n = 0, _ROOM * max(len(keypoints), 1)
+    while n > room:
+        room = n
+        first, later = np.full(len(keypoints), -1, np.int64), np.empty(room, np.int64)
+        pair, cost, voxel = np.empty((room, 2), np.int64), np.empty(room), np.empty((room, 2), np.int64)
+        n = _find_saddles(foreground.neighbours, arrival.source, arrival.time, first, pair, cost, voxel, later)
+    order = np.lexsort((pair[:n, 1], pair[:n, 0]))
+    return Saddles(pair[order], voxel[order], cost[order]), arrival.previous
 
 
 def propose_keypoint_paths(
