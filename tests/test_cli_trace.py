@@ -29,7 +29,9 @@ def test_trace_writes_one_polyline_a_candidate_with_its_evidence(heat_file, tmp_
     assert f"{graph.n_edges} candidate branches" in said.stdout
     assert_same_graph(graph, vg.trace(vg.read_heatmap(heat_file)))
     assert {"generator", "mean_heat", "min_heat", "gap_length"} <= set(graph.edge_data)
-    assert {1, 2} <= set(graph.edge_data["generator"].tolist())
+    generator = graph.edge_data["generator"]
+    assert (generator & 1).any()
+    assert (generator == 2).any()
 
 
 def test_trace_names_a_missing_file(tmp_path):

@@ -61,6 +61,8 @@ def ridge_heat(
     scales; Sato et al., "Three-dimensional multi-scale line filter", Medical Image Analysis 2 (1998), for the eigenvalue
     combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
+    # What is too bright for a vessel is filled like the outside: cut away after the filter, it would leave its flanks as ridges.
+    inside = inside & ~_too_bright(image, inside, core, config)
     values = flatten_outside(image, inside, core, config)
     smallest = config.smallest_radius(voxel)
     radii = np.geomspace(max(smallest, 0.7 * voxel), max(config.max_radius, smallest, voxel), config.n_scales)
@@ -91,7 +93,7 @@ def ridge_heat(
         _keep_best(best, radius, answer, radii[i])
     progress("ridge filter along lines", 1.0)
     best *= np.where(core | (radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
-    best *= inside & ~_too_bright(image, inside, core, config)
+    best *= inside
     radius *= best > 0
     squared = best * best
     return squared / (squared + np.float32(config.half_answer**2)), radius
