@@ -61,7 +61,7 @@ def ridge_heat(
     scales; Sato et al., "Three-dimensional multi-scale line filter", Medical Image Analysis 2 (1998), for the eigenvalue
     combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
-    # What is too bright for a vessel is filled like the outside: cut away after the filter, it would leave ridges at its flanks.
+    # What is too bright for a vessel is filled like the outside: cut after the filter, it would leave ridges at its flanks.
     inside = inside & ~_too_bright(image, inside, core, config)
     values = flatten_outside(image, inside, core, config)
     smallest = config.smallest_radius(voxel)
