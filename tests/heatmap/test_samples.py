@@ -102,6 +102,21 @@ def test_vessels_no_shown_phase_shows_are_unseen() -> None:
     assert case.segments_seen(["portal", "native"], 0.6).tree.tolist() == [1, 2, 3]
 
 
+def test_a_phase_of_another_breath_is_learned_where_it_shows_the_vessels() -> None:
+    case = tube_case(2, ("portal", "arterial", "delayed"))
+    ends = np.stack([case.segments.start, case.segments.end])
+    case = replace(case, places={"arterial": ends + 3.0, "delayed": ends - 2.0})
+    for shown, moved in (
+        (["portal"], 0.0),
+        (["arterial"], 3.0),
+        (["delayed", "arterial"], -2.0),
+        # The reference is where the truth is, whatever else is shown.
+        (["arterial", "portal"], 0.0),
+    ):
+        assert np.array_equal(case.segments_seen(shown, 1.0).start, case.segments.start + moved)
+        assert np.array_equal(case.segments_seen(shown, 1.0).end, case.segments.end + moved)
+
+
 def test_phases_that_are_drawn() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_phases(["arterial", "native", "portal"], CONFIG, rng) for _ in range(600)]
@@ -125,7 +140,11 @@ def test_thick_slices_keep_the_mean_and_lose_planes() -> None:
 
 
 def test_a_case_survives_the_disk(tmp_path) -> None:
-    case = replace(tube_case(5, ("portal", "arterial")), visibility={"portal": np.ones(3, np.float32)})
+    case = replace(
+        tube_case(5, ("portal", "arterial")),
+        visibility={"portal": np.ones(3, np.float32)},
+        places={"arterial": np.arange(18.0).reshape(2, 3, 3)},
+    )
     save_case(case, tmp_path / "case.npz")
     again = load_case(tmp_path / "case.npz")
     assert again.name == case.name
@@ -135,6 +154,7 @@ def test_a_case_survives_the_disk(tmp_path) -> None:
         name: array.tolist() for name, array in case.phases.items()
     }
     assert again.visibility["portal"].tolist() == [1.0, 1.0, 1.0]
+    assert np.array_equal(again.places["arterial"], case.places["arterial"])
     for name in ("start", "end", "start_radius", "end_radius", "tree"):
         assert np.array_equal(getattr(again.segments, name), getattr(case.segments, name))
     assert np.array_equal(again.counts, case.counts)

@@ -15,8 +15,10 @@ from vesselgraph.heatmap.sources import (
     find_cases,
     read_manifest,
     real_case,
+    study_case,
     write_manifest,
 )
+from vesselgraph.phantom import make_study, sample_study_config
 
 CONFIG = TrainHeatmapConfig(rim=4.0)
 SPACE = Space.axial(spacing=(1.5, 0.8, 0.8))
@@ -166,3 +168,18 @@ def test_a_generated_study_is_made_once(tmp_path) -> None:
     index = index[((index >= 0) & (index < case.shape)).all(axis=1)]
     if len(index) > 20:
         assert np.median(case.phases["portal"][tuple(index.T)]) > np.median(case.phases["portal"][case.counts])
+
+
+def test_phases_of_another_breath_keep_their_own_centerlines() -> None:
+    # The arterial phase lies elsewhere than the portal one, the truth's place.
+    ranges = StudyRanges(
+        shape=(48, 48, 48), motion_fraction=1.0, shift=(2.0, 2.5), slice_thickness=(1.0, 1.1), n_portal_tips=(40, 60)
+    )
+    study = make_study(sample_study_config(50, ranges))
+    case = study_case(study, CONFIG)
+    assert set(case.places) == set(study.motions)
+    assert "portal" not in case.places
+    step = np.linalg.norm(case.places["arterial"][0] - case.segments.start, axis=1)
+    expected = np.linalg.norm(study.graph_in("arterial").path_position - study.graph.path_position, axis=1)
+    assert 0.5 * np.median(expected) < np.median(step) < 2.0 * np.median(expected)
+    assert np.median(expected) > 0.5

@@ -16,8 +16,11 @@ from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.targets import UNSEEN, Segments
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.resampling import isotropic_grid, resample
-from vesselgraph.space import Space
+from vesselgraph.space import FloatArray, Space
 from vesselgraph.volume import Volume
+
+CASE_LAYOUT = 2
+"""Version of the file of a case; part of its name, so that older files are not read."""
 
 _CONTEXT = 20.0
 """Tissue kept around the organ, mm."""
@@ -42,6 +45,8 @@ class TrainingCase:
         Whether the trees are known.
     visibility : mapping of phase name to (n_segments,) float32
         Contrast to noise of each piece in that phase; a phase that is left out shows all of them.
+    places : mapping of phase name to (2, n_segments, 3)
+        Starts and ends of the pieces, voxels, where that phase shows them, for phases of another breath than ``segments``.
     """
 
     name: str
@@ -51,6 +56,7 @@ class TrainingCase:
     segments: Segments
     named: bool
     visibility: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    places: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,12 +64,18 @@ class TrainingCase:
         return self.counts.shape
 
     def segments_seen(self, phases: Iterable[str], least: float) -> Segments:
-        """Return the pieces, those :data:`UNSEEN` that no phase shows with a contrast to noise of ``least``."""
-        known = [self.visibility.get(phase) for phase in phases]
+        """Return the pieces, those :data:`UNSEEN` that no phase shows with a contrast to noise of ``least``.
+
+        They lie where the reference phase shows them if it is among ``phases``, else where the first of ``phases`` does.
+        """
+        shown = list(phases)
+        moved = self.places[shown[0]] if shown and all(phase in self.places for phase in shown) else None
+        pieces = self.segments if moved is None else replace(self.segments, start=moved[0], end=moved[1])
+        known = [self.visibility.get(phase) for phase in shown]
         if any(column is None for column in known):
-            return self.segments
+            return pieces
         best = np.max([np.abs(column) for column in known if column is not None], axis=0)
-        return replace(self.segments, tree=np.where(best < least, np.uint8(UNSEEN), self.segments.tree))
+        return replace(pieces, tree=np.where(best < least, np.uint8(UNSEEN), pieces.tree))
 
 
 def make_case(
@@ -74,10 +86,10 @@ def make_case(
     *,
     step: float,
     rim: float,
-    named: bool = True,
     visibility: Mapping[str, NDArray[np.float32]] | None = None,
+    places: Mapping[str, FloatArray] | None = None,
 ) -> TrainingCase:
-    """Return a training case of images on one grid.
+    """Return a training case of images on one grid, its trees known.
 
     The images are brought onto the isotropic grid in the way prediction does it, and cropped to the organ with its rim and
     20 mm around it.
@@ -94,10 +106,10 @@ def make_case(
         Centerlines in world mm.
     step, rim : mm
         Of the isotropic grid, and around the organ.
-    named : bool
-        Whether the trees of the segments are known.
     visibility : mapping of phase name to (n_segments,) float32, optional
         Contrast to noise of each segment; everything counts as visible if left out.
+    places : mapping of phase name to (2, n_segments, 3), optional
+        Starts and ends of the segments, world mm, in phases that show them elsewhere.
 
     Raises
     ------
@@ -124,7 +136,10 @@ def make_case(
     )
     near = _are_near(moved, shape)
     seen = {phase: values[near].astype(np.float32) for phase, values in (visibility or {}).items()}
-    return TrainingCase(name, images, space, np.asarray(counts), moved.taken(near), named, seen)
+    elsewhere = {phase: np.stack([space.to_index(end[near]) for end in ends]) for phase, ends in (places or {}).items()}
+    return TrainingCase(
+        name, images, space, np.asarray(counts), moved.taken(near), named=True, visibility=seen, places=elsewhere
+    )
 
 
 def _are_near(segments: Segments, shape: tuple[int, int, int], margin: float = 10.0) -> NDArray[np.bool_]:
@@ -138,6 +153,7 @@ def save_case(case: TrainingCase, path: Path) -> None:
     pieces = case.segments
     arrays: dict[str, Any] = {f"phase {name}": array for name, array in case.phases.items()}
     arrays |= {f"visibility {name}": values for name, values in case.visibility.items()}
+    arrays |= {f"places {name}": ends for name, ends in case.places.items()}
     arrays |= {
         "counts": np.packbits(case.counts),
         "shape": np.array(case.shape),
@@ -160,10 +176,15 @@ def load_case(path: Path) -> TrainingCase:
         grid = file["grid"]
         return TrainingCase(
             str(file["name"]),
-            {key.removeprefix("phase "): file[key] for key in file.files if key.startswith("phase ")},
+            _named(file, "phase "),
             Space(grid[:3], grid[3:6], grid[6:].reshape(3, 3)),
             np.unpackbits(file["counts"], count=int(np.prod(shape))).reshape(shape).astype(np.bool_),
             Segments(ends[0], ends[1], radii[0], radii[1], file["tree"]),
             bool(file["named"]),
-            {key.removeprefix("visibility "): file[key] for key in file.files if key.startswith("visibility ")},
+            _named(file, "visibility "),
+            _named(file, "places "),
         )
+
+
+def _named(file: Any, prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): file[key] for key in file.files if key.startswith(prefix)}

@@ -17,7 +17,7 @@ from vesselgraph.space import FloatArray
 REACH_SIGMAS = 4.0
 """Targets are measured this many sigmas from the centerlines; heat is 0 beyond."""
 
-_ON_VESSEL = 0.75
+_ON_VESSEL = 0.65
 _MIDDLE_HU = 110.0
 
 

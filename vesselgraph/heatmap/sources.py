@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.errors import FormatError, InputError
-from vesselgraph.heatmap.cases import TrainingCase, load_case, make_case, save_case
+from vesselgraph.heatmap.cases import CASE_LAYOUT, TrainingCase, load_case, make_case, save_case
 from vesselgraph.heatmap.targets import joined, segments_of
 from vesselgraph.io import read_image, read_mask
 from vesselgraph.io.atomic import atomic_path
@@ -50,7 +50,7 @@ class StudySource:
     def case(self, index: int) -> TrainingCase:
         """Return one study, from disk if it was made before with the same settings."""
         settings = sample_study_config(self.config.first_seed + index, self.config.studies)
-        path = self.folder / f"{settings.digest()}-{GENERATOR}-{self.config.step:g}-{self.config.rim:g}.npz"
+        path = self.folder / f"{settings.digest()}-{GENERATOR}-{CASE_LAYOUT}-{self.config.step:g}-{self.config.rim:g}.npz"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             save_case(study_case(make_study(settings), self.config), path)
@@ -68,6 +68,7 @@ def study_case(study: Study, config: TrainHeatmapConfig) -> TrainingCase:
         for phase in study.phases
         if f"visibility_{phase}" in graph.edge_data
     }
+    moved = {phase: segments_of(study.graph_in(phase)) for phase in study.motions if phase in study.phases}
     return make_case(
         f"study {study.config.seed}",
         dict(study.phases),
@@ -76,6 +77,7 @@ def study_case(study: Study, config: TrainHeatmapConfig) -> TrainingCase:
         step=config.step,
         rim=config.rim,
         visibility=visibility,
+        places={phase: np.stack([pieces.start, pieces.end]) for phase, pieces in moved.items()},
     )
 
 
@@ -135,7 +137,8 @@ def real_case(files: CaseFiles, config: TrainHeatmapConfig) -> TrainingCase:
     else:
         union = np.logical_or.reduce([mask.array for mask in masks.values()])
         organ, rim = phases.reference.with_array(union, "vessels"), _AROUND_VESSELS
-    return make_case(files.name, dict(phases), organ, segments, step=config.step, rim=rim, named="vessel" not in files.masks)
+    case = make_case(files.name, dict(phases), organ, segments, step=config.step, rim=rim)
+    return replace(case, named="vessel" not in files.masks)
 
 
 def _mask(path: str) -> Volume:
