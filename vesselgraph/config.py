@@ -15,7 +15,6 @@ from vesselgraph.stage_config import StageConfig
 from vesselgraph.training_config import AugmentConfig as AugmentConfig  # noqa: PLC0414
 from vesselgraph.training_config import StudyRanges as StudyRanges  # noqa: PLC0414
 from vesselgraph.training_config import TrainHeatmapConfig as TrainHeatmapConfig  # noqa: PLC0414
-from vesselgraph.training_config import TrainPrunerConfig as TrainPrunerConfig  # noqa: PLC0414
 
 
 class RegistrationConfig(StageConfig):
@@ -121,11 +120,20 @@ class TraceConfig(StageConfig):
 
 
 class PruneConfig(StageConfig):
-    """Rules that cut an over-complete graph down to the branches that are believed.
+    """Cuts an over-complete graph down to the branches that are believed, by rules or as a trained network judges them.
 
-    A branch earns its heat above ``min_heat``, summed over its length; the sub-forest that earns most is kept.
+    A branch earns its heat (learned: its presence) above a threshold, summed over its length; the sub-forest that earns most is
+    kept. Heat thresholds, loops and bridges belong to the rules.
     """
 
+    method: Literal["rules", "learned"] = Field("rules", description="rules: heat and length; learned: a trained pruner")
+    weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside), for learned")
+    min_presence: float | None = Field(
+        None, gt=0, lt=1, description="presence at which a millimetre neither earns nor costs; not set: that of the card"
+    )
+    least_recall: float = Field(
+        0.0, ge=0, le=0.999, description="lower that presence until this share of what is expected to be real is kept; 0: off"
+    )
     min_heat: float = Field(0.36, gt=0, lt=1, description="heat at which a millimetre of branch neither earns nor costs")
     branch_cost: float = Field(
         0.5, ge=0, description="what a side branch must earn beyond its parent's wall, mm of heat per mm of its radius"

@@ -123,22 +123,3 @@ class TrainHeatmapConfig(StageConfig):
     n_machines: int = Field(1, ge=1, description="machines")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field("32-true", description="arithmetic; mixed is for GPUs")
     augment: AugmentConfig = AugmentConfig()
-
-
-class TrainPrunerConfig(StageConfig):
-    """How the graph attention pruner is fitted."""
-
-    piece_length: float = Field(12.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
-    groups: tuple[str, ...] = Field(
-        ("heat", "geometry", "position", "evidence", "contrast", "region"), description="feature groups the network is told"
-    )
-    width: int = Field(64, ge=8, le=512, description="channels between layers")
-    n_layers: int = Field(4, ge=0, le=12, description="attention layers")
-    n_heads: int = Field(4, ge=1, le=16, description="attention heads")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
-    feature_noise: float = Field(0.05, ge=0, le=1, description="noise on the features in training, share of their deviation")
-    rate: float = Field(2e-3, gt=0, le=0.1, description="learning rate at the start; it falls as a cosine")
-    weight_decay: float = Field(1e-3, ge=0, le=1, description="weight decay")
-    n_epochs: int = Field(60, ge=1, le=10_000, description="passes over the training graphs")
-    tree_weight: float = Field(0.3, ge=0, le=10, description="weight of naming the tree against that of being real")
-    seed: int = Field(0, ge=0, description="seed of weights, order and dropout")

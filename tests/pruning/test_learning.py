@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vesselgraph.config import TrainPrunerConfig
 from vesselgraph.errors import ConfigError, InputError
+from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.attention import BranchAttention, Zhang2020
 from vesselgraph.pruning.branch_graph import RELATIONS
 from vesselgraph.pruning.learning import PrunerCase, best_temperature, calibration_error, fit_pruner, make_model

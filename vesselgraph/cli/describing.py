@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
 
 from vesselgraph.cli.frame import ConfigOption, SetOption, load_config
-from vesselgraph.config import PhantomConfig, PipelineConfig, TrainHeatmapConfig
+from vesselgraph.config import HeatmapConfig, PhantomConfig, PipelineConfig, StudyRanges, TraceConfig, TrainHeatmapConfig
 from vesselgraph.provenance import machine, versions
+from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.stage_config import StageConfig
 
 _OPTIONAL = ("nibabel", "itk", "skan", "kimimaro", "hypothesis", "pytest")
@@ -97,12 +99,28 @@ def configuration_page() -> str:
             lines += ["", f"## [{name}]", "", _first_line(type(field.default)), "", *_table(type(field.default).model_fields)]
     lines += ["", "## Generated CT (`vesselgraph phantom --set key=value`)", "", _first_line(PhantomConfig), ""]
     lines += _table(PhantomConfig.model_fields)
-    lines += ["", "## Training the heatmap network (`vesselgraph train heatmap --set key=value`)", ""]
-    lines += [_first_line(TrainHeatmapConfig), "", *_table(_plain(TrainHeatmapConfig))]
-    for name, field in TrainHeatmapConfig.model_fields.items():
-        if _is_section(field):
-            lines += ["", f"### [{name}]", "", _first_line(type(field.default)), "", *_table(type(field.default).model_fields)]
+    lines += _training("Training the heatmap network (`vesselgraph train heatmap --set key=value`)", TrainHeatmapConfig)
+    known = {HeatmapConfig: "[heatmap]", TraceConfig: "[trace]", StudyRanges: "[studies]"}
+    lines += _training("Training the pruner (`vesselgraph train pruner --set key=value`)", TrainPrunerConfig, known)
     return "\n".join(lines) + "\n"
+
+
+def _training(
+    title: str, settings: type[StageConfig], known: Mapping[type[StageConfig], str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield the lines about one training; sections of a ``known`` kind are only named, with what is different here."""
+    yield from ("", f"## {title}", "", _first_line(settings), "", *_table(_plain(settings)))
+    for name, field in settings.model_fields.items():
+        if not _is_section(field):
+            continue
+        kind = type(field.default)
+        yield from ("", f"### [{name}]", "")
+        if kind in known:
+            here = field.default.model_dump(exclude_defaults=True)
+            changed = ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in here.items())
+            yield f"As `{known[kind]}` above" + (f", here with {changed}." if here else ".")
+        else:
+            yield from (_first_line(kind), "", *_table(kind.model_fields))
 
 
 def _plain(section: type[StageConfig]) -> dict[str, FieldInfo]:

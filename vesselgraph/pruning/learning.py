@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from vesselgraph.config import TrainPrunerConfig
 from vesselgraph.errors import InputError
 from vesselgraph.progress import Progress, silent
+from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.attention import BranchAttention, Zhang2020
 
 IntArray = NDArray[np.int64]

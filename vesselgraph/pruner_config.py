@@ -1,0 +1,47 @@
+"""How the learned pruner is trained: where its graphs come from, what counts as true, and the settings of the fit."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from vesselgraph.config import HeatmapConfig, TraceConfig
+from vesselgraph.stage_config import StageConfig
+from vesselgraph.training_config import StudyRanges
+
+
+class TrainPrunerConfig(StageConfig):
+    """How the graph attention pruner is trained.
+
+    Its graphs are traced from heatmaps of generated studies, by the settings of ``heatmap`` and ``trace``.
+    """
+
+    studies: StudyRanges = StudyRanges(shape=(112, 112, 112))
+    n_studies: int = Field(60, ge=1, description="generated studies to learn from")
+    n_validation: int = Field(12, ge=1, le=1000, description="generated studies to choose and calibrate on, seeds just below")
+    first_seed: int = Field(200_000, ge=1000, description="seed of the first study; none the heatmap network learned from")
+    phase: str = Field("portal", description="contrast phase the graphs are traced in")
+    heatmap: HeatmapConfig = HeatmapConfig()
+    trace: TraceConfig = TraceConfig()
+    least_visibility: float = Field(
+        1.0, ge=0, le=20, description="true vessels with less contrast to noise in that phase count as not there"
+    )
+    sure_visibility: float = Field(
+        1.5, ge=0, le=20, description="from here on they count as there; in between they count neither way"
+    )
+    least_radius: float = Field(0.0, ge=0, le=5, description="thinner true vessels count as not there, mm")
+    sure_radius: float = Field(0.0, ge=0, le=5, description="from here on they count as there, mm; in between neither way")
+    piece_length: float = Field(12.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
+    groups: tuple[str, ...] = Field(
+        ("heat", "geometry", "position", "evidence", "contrast", "region"),
+        description="feature groups the network is told; also network, for heatmaps of one",
+    )
+    width: int = Field(64, ge=8, le=512, description="channels between layers")
+    n_layers: int = Field(4, ge=0, le=12, description="attention layers")
+    n_heads: int = Field(4, ge=1, le=16, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
+    feature_noise: float = Field(0.05, ge=0, le=1, description="noise on the features in training, share of their deviation")
+    rate: float = Field(2e-3, gt=0, le=0.1, description="learning rate at the start; it falls as a cosine")
+    weight_decay: float = Field(1e-3, ge=0, le=1, description="weight decay")
+    n_epochs: int = Field(60, ge=1, le=10_000, description="passes over the training graphs")
+    tree_weight: float = Field(0.3, ge=0, le=10, description="weight of naming the tree against that of being real")
+    seed: int = Field(0, ge=0, description="seed of weights, order and dropout")
