@@ -15,12 +15,14 @@ from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
+from vesselgraph.pruning.swelling import swollen_points, without_bulbs
 
 THINNED = 1
 """Bit of ``generator`` of the branches that thinning found."""
 
 KEPT, COLD, SPUR = "kept", "too little heat", "bump of a wider vessel"
 ISOLATED, LOOP, TUNNEL = "separate and too short", "cold loop", "loop around no hole"
+SWOLLEN = "swollen end"
 
 
 def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
@@ -65,9 +67,33 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     tunnel = hot & is_tunnel(pieces, decoded.forest, np.flatnonzero(hot))
     keep = decoded.keep | (hot & ~tunnel)
     reason = _reasons(pieces, keep, tunnel, decoded.forest.is_tree_edge, config)
-    score = _mean_per_branch(pieces, heat)
+    judged = pieces.with_columns(edge={"score": _mean_per_branch(pieces, heat), "keep": keep, "reason": reason})
+    if "wall_step" not in pieces.edge_data:
+        # The wall of a mask bounds its ends.
+        judged = _without_swollen_ends(judged)
     progress("weigh branches", 1.0)
-    return pieces.with_columns(edge={"score": score, "keep": keep, "reason": reason})
+    return judged
+
+
+def _without_swollen_ends(judged: VesselGraph) -> VesselGraph:
+    """Return the judged graph cut where free ends begin to swell, their tails no longer kept."""
+    swollen = swollen_points(judged, judged.edge_data["keep"])
+    if not swollen.any():
+        return judged
+    inner = np.ones(judged.n_points, np.bool_)
+    inner[judged.path_offset[:-1]] = inner[judged.path_offset[1:] - 1] = False
+    beside = np.zeros(judged.n_points, np.bool_)
+    beside[:-1] |= swollen[1:]
+    beside[1:] |= swollen[:-1]
+    marked = judged.with_columns(path={"swollen": swollen})
+    pieces, _ = split_edges(marked, at=np.flatnonzero(inner & beside & ~swollen))
+    # The point where a piece was cut is not swollen itself.
+    tail = pieces.edge_data["keep"] & (np.bincount(pieces.edge_of_point, pieces.path_data["swollen"], pieces.n_edges) > 0)
+    reason = np.where(tail, SWOLLEN, pieces.edge_data["reason"])
+    path = {name: column for name, column in pieces.path_data.items() if name != "swollen"}
+    return replace(pieces, path_data=path).with_columns(
+        edge={"keep": pieces.edge_data["keep"] & ~tail, "reason": reason.astype(np.str_)}
+    )
 
 
 def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
@@ -99,6 +125,8 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     drop = {"keep", "reason"}
     kept = _without(kept, drop)
     merged = settle_junctions(merge_degree_two(kept)[0])
+    if "wall_step" not in merged.edge_data:
+        merged = without_bulbs(merged)
     root = np.zeros(merged.n_nodes, np.bool_)
     root[choose_roots(merged)] = True
     component = connected_components(merged)
