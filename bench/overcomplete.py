@@ -54,7 +54,7 @@ def main() -> None:
     tools |= {
         "scikit-image + skan": _skan,
         "kimimaro": _kimimaro,
-        "zhang2020 preset (Rivulet2)": lambda drawn, _: trace_zhang2020(drawn.heatmap, threshold=THRESHOLD, cleanup=False),
+        "zhang2020 preset (Rivulet2)": lambda drawn, _: trace_zhang2020(drawn.heatmap, threshold=THRESHOLD, clean_up=False),
         "minimal paths to the true ends": _minimal_paths,
     }
     print(f"rivuletpy: {_rivuletpy()}; its place is taken by the zhang2020 preset.")

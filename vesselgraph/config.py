@@ -7,9 +7,9 @@ Bare lengths are world millimetres; ``_fraction`` is in [0, 1]; ``_deg`` are deg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vesselgraph.stage_config import StageConfig
 from vesselgraph.training_config import AugmentConfig as AugmentConfig  # noqa: PLC0414
@@ -106,6 +106,9 @@ class HeatmapConfig(StageConfig):
 class TraceConfig(StageConfig):
     """From heatmap to an over-complete graph."""
 
+    method: Literal["overcomplete", "zhang2020"] = Field(
+        "overcomplete", description="all generators; or the tracer of Zhang et al. 2020 (Rivulet2) alone, as published"
+    )
     threshold: float = Field(0.1, gt=0, lt=1, description="heat above which a voxel can belong to a vessel")
     ridge_width: float = Field(0.8, gt=0, le=1, description="voxels nearer than this to a height ridge lie on it, in voxels")
     min_curvature: float = Field(
@@ -116,7 +119,22 @@ class TraceConfig(StageConfig):
     n_bridges: int = Field(3, ge=0, le=16, description="most candidate bridges a tip")
     keypoint_paths: bool = Field(True, description="also propose minimal paths between points of the ridges")
     rivulet_paths: bool = Field(False, description="also propose the branches of Rivulet2 back-tracking, slower")
+    gap_rule: bool = Field(
+        False, description="zhang2020: end a branch after 8 mean radii of gap; the published code never does"
+    )
+    non_stop: bool = Field(False, description="zhang2020: follow every branch to its end, without the rules that stop one")
+    clean_up: bool = Field(True, description="zhang2020: join loose ends, keep the largest piece, drop short leaves")
     backend: Literal["numba", "cuda"] = Field("numba", description="where the kernels run")
+
+    @model_validator(mode="after")
+    def _fits_method(self) -> Self:
+        if self.method == "overcomplete" and (self.gap_rule or self.non_stop or not self.clean_up):
+            raise ValueError('gap_rule, non_stop and clean_up belong to method = "zhang2020"')
+        if self.method == "zhang2020" and self.backend != "numba":
+            raise ValueError('method = "zhang2020" runs with backend = "numba" only')
+        if self.non_stop and self.gap_rule:
+            raise ValueError("non_stop leaves out the rule that gap_rule corrects; choose one")
+        return self
 
 
 class PruneConfig(StageConfig):

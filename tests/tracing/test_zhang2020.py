@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from vesselgraph import Heatmap, Space, VesselGraph, Volume
+from vesselgraph import Heatmap, Space, VesselGraph, Volume, judge, prune, trace
+from vesselgraph.config import PipelineConfig, TraceConfig
+from vesselgraph.errors import ConfigError
 from vesselgraph.metrics import compare_graphs
 from vesselgraph.phantom.heat import make_heatmap
 from vesselgraph.tracing.zhang2020 import trace_zhang2020
@@ -52,15 +54,15 @@ def largest_hole(graph):
 
 def test_gaps_are_crossed_unless_the_corrected_rule_forbids_it():
     heatmap = gapped(85, 14)
-    assert largest_hole(trace_zhang2020(heatmap, cleanup=False)) < 1.5
-    assert largest_hole(trace_zhang2020(heatmap, cleanup=False, gap_rule=True)) > 3.0
+    assert largest_hole(trace_zhang2020(heatmap, clean_up=False)) < 1.5
+    assert largest_hole(trace_zhang2020(heatmap, clean_up=False, gap_rule=True)) > 3.0
     # Eight mean radii are more than six voxels.
-    assert largest_hole(trace_zhang2020(gapped(85, 6), cleanup=False, gap_rule=True)) < 1.5
+    assert largest_hole(trace_zhang2020(gapped(85, 6), clean_up=False, gap_rule=True)) < 1.5
 
 
 def test_clean_up_keeps_one_piece_and_no_short_leaf():
     truth, heatmap = heat_of([*Y_SHAPE, [[6.0, 8.0, 8.0], [6.0, 8.0, 30.0]]])
-    loose = trace_zhang2020(heatmap, cleanup=False)
+    loose = trace_zhang2020(heatmap, clean_up=False)
     clean = trace_zhang2020(heatmap)
     assert truth.n_edges == 4
     assert loose.n_edges >= clean.n_edges
@@ -82,3 +84,60 @@ def test_thick_slices_are_resampled():
     thick = Heatmap(Volume(np.ascontiguousarray(heatmap.heat.array[::2]), Space.axial((2.0, 1.0, 1.0))), source="drawn")
     graph = trace_zhang2020(thick)
     assert compare_graphs(graph, truth).nearest[2.0].recall > 0.7
+
+
+def test_one_setting_makes_it_the_stage():
+    _, heatmap = heat_of(Y_SHAPE)
+    assert TraceConfig().method == "overcomplete"
+    graph = trace(heatmap, TraceConfig(method="zhang2020"))
+    assert graph.path_position.tobytes() == trace_zhang2020(heatmap).path_position.tobytes()
+    assert set(graph.edge_data) == set(trace(heatmap).edge_data)
+    assert graph.history[-1].stage == "trace"
+    kept = prune(judge(graph))
+    assert kept.n_edges == 3
+    assert kept.node_data["root"].sum() == 1
+
+
+def test_each_flag_reaches_the_tracer():
+    heatmap = gapped(85, 14)
+    settings = {"method": "zhang2020", "clean_up": False}
+    assert largest_hole(trace(heatmap, TraceConfig(**settings))) < 1.5
+    assert largest_hole(trace(heatmap, TraceConfig(**settings, gap_rule=True))) > 3.0
+    _, heatmap = heat_of([*Y_SHAPE, [[6.0, 8.0, 8.0], [6.0, 8.0, 30.0]]])
+    for flags in ({"clean_up": False}, {"clean_up": False, "non_stop": True}, {"non_stop": True}):
+        ours = trace(heatmap, TraceConfig(method="zhang2020", **flags))
+        assert ours.path_position.tobytes() == trace_zhang2020(heatmap, **flags).path_position.tobytes()
+
+
+def test_a_recipe_chooses_it(tmp_path):
+    recipe = tmp_path / "seed.toml"
+    recipe.write_text('[trace]\nmethod = "zhang2020"\ngap_rule = true\n')
+    config = PipelineConfig.from_toml(recipe).trace
+    assert (config.method, config.gap_rule, config.threshold) == ("zhang2020", True, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gap_rule": True}, "belong to method"),
+        ({"clean_up": False}, "belong to method"),
+        ({"method": "zhang2020", "backend": "cuda"}, "backend = .numba. only"),
+        ({"method": "zhang2020", "gap_rule": True, "non_stop": True}, "choose one"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        TraceConfig.build(values)
+
+
+def test_only_the_region_is_traced_and_nothing_gives_nothing():
+    _, heatmap = heat_of([*Y_SHAPE, [[6.0, 8.0, 8.0], [6.0, 8.0, 30.0]]])
+    near = np.zeros(heatmap.heat.shape, bool)
+    near[:40, :20, :20] = True
+    graph = trace(heatmap, TraceConfig(method="zhang2020"), region=heatmap.heat.with_array(near))
+    assert graph.n_edges == 1
+    assert graph.node_position[:, 0].max() < 12
+    cold = Heatmap(Volume(np.full((8, 8, 8), 0.05, np.float32), Space.axial()), source="drawn")
+    nothing = trace(cold, TraceConfig(method="zhang2020"))
+    assert nothing.n_edges == 0
+    assert set(nothing.edge_data) == set(graph.edge_data)

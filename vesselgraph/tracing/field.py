@@ -84,7 +84,7 @@ def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, fin
     """
     from_mask = heatmap.is_mask
     threshold = 0.5 if from_mask else config.threshold
-    heat = heatmap.heat if region is None else _inside(heatmap.heat, region)
+    heat = heatmap.heat if region is None else heat_inside(heatmap.heat, region)
     radius = heatmap.radius
     if not heat.space.is_isotropic:
         box = _box_around(find_foreground(heat.array, 0.0 if from_mask else threshold, joined=False), 3)
@@ -119,8 +119,14 @@ def _any_outside(begin, end, heat, inside):  # type: ignore[no-untyped-def]
     return False
 
 
-def _inside(heat: Volume, region: Volume) -> Volume:
-    """Return the heat with zeros outside of the region; the heat itself if it has none there."""
+def heat_inside(heat: Volume, region: Volume) -> Volume:
+    """Return the heat with zeros outside of the region; the heat itself if it has none there.
+
+    Raises
+    ------
+    SpaceMismatchError
+        The region and the heat do not overlap.
+    """
     inside = resample_like(region, heat, interpolation="nearest")
     if not inside.array.any():
         raise SpaceMismatchError(

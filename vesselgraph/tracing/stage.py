@@ -11,12 +11,13 @@ from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.tracing.backend import kernels_for
 from vesselgraph.tracing.evidence import measure_evidence
-from vesselgraph.tracing.field import Field, make_field
+from vesselgraph.tracing.field import Field, heat_inside, make_field
 from vesselgraph.tracing.geometry import refine
 from vesselgraph.tracing.links import Links, chain_generators, propose_links
 from vesselgraph.tracing.radii import radii_from_image, smooth_radii
 from vesselgraph.tracing.skeleton import Chains, extract_chains
 from vesselgraph.tracing.walls import fit_to_wall
+from vesselgraph.tracing.zhang2020 import trace_zhang2020
 from vesselgraph.volume import Heatmap, Volume
 
 
@@ -34,12 +35,15 @@ def trace(
     loops are those of that foreground; bridges are minimal paths across gaps. Centerlines are refined below the voxel and
     radii are in mm: from the cross-section of a mask or of the image, else from the scale estimate of the heatmap.
 
+    With ``config.method = "zhang2020"`` the tracer of Zhang et al. (2020) runs instead, as published: one rooted tree of
+    Rivulet2 branches with its own radii, and the same evidence columns. See ``tracing.zhang2020``.
+
     Parameters
     ----------
     heatmap : Heatmap
         Any grid; anisotropic ones are resampled to the finest of their spacings first. A 0/1 heatmap is taken as a mask.
     config : TraceConfig, optional
-        Threshold, bridges, backend.
+        Method, threshold, bridges, backend.
     image : Volume, optional
         The CT: radii are then read from its cross-sections, and the contrast evidence column is added.
     region : Volume, optional
@@ -65,8 +69,10 @@ def trace(
     Deterministic. Beside the heatmap, memory grows with the foreground: about 250 bytes a voxel of it.
     """
     config = config or TraceConfig()
-    kernels = kernels_for(config.backend)
     step = Step("trace", config.digest(), __version__)
+    if config.method == "zhang2020":
+        return _trace_zhang2020(heatmap, config, image, region, progress).with_step(step)
+    kernels = kernels_for(config.backend)
     progress("prepare the tracing grid", 0.0)
     field = make_field(heatmap, config, region, kernels.find)
     if field is None:
@@ -98,6 +104,20 @@ def trace(
     )
     progress("measure evidence", 1.0)
     return graph.with_step(step)
+
+
+def _trace_zhang2020(
+    heatmap: Heatmap, config: TraceConfig, image: Volume | None, region: Volume | None, progress: Progress
+) -> VesselGraph:
+    progress("trace back branches", 0.0)
+    inside = heatmap if region is None else Heatmap(heat_inside(heatmap.heat, region), source=heatmap.source)
+    graph = trace_zhang2020(
+        inside, threshold=config.threshold, gap_rule=config.gap_rule, non_stop=config.non_stop, clean_up=config.clean_up
+    )
+    progress("measure evidence", 0.9)
+    graph = measure_evidence(graph, heatmap.heat, image, threshold=config.threshold)
+    progress("measure evidence", 1.0)
+    return graph
 
 
 def _feet(n_voxels: int, links: Links) -> NDArray[np.bool_]:

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from vesselgraph import __version__
-from vesselgraph.graph import Step, VesselGraph
+from vesselgraph.graph import VesselGraph
 from vesselgraph.resampling import isotropic_grid, resample
 from vesselgraph.space import Space
 from vesselgraph.topology import component_labels
@@ -230,7 +229,7 @@ def _explain(grid, slope, solid, near, time, order, root, root_radius, rules, no
 
 
 def trace_zhang2020(
-    heatmap: Heatmap, *, threshold: float = 0.1, gap_rule: bool = False, non_stop: bool = False, cleanup: bool = True
+    heatmap: Heatmap, *, threshold: float = 0.1, gap_rule: bool = False, non_stop: bool = False, clean_up: bool = True
 ) -> VesselGraph:
     """Return the graph the seed system's tracer makes of a heatmap, as a baseline.
 
@@ -244,13 +243,13 @@ def trace_zhang2020(
         Stop a branch that runs outside of the foreground for more than 8 mean radii. The published code never does.
     non_stop : bool
         Leave out the rules of confidence and gaps ("for confident positives").
-    cleanup : bool
+    clean_up : bool
         Join loose ends, keep the largest piece and drop leaves shorter than 4 mean radii.
 
     Returns
     -------
     graph : VesselGraph
-        World mm; one root, edge column ``generator`` 8. Empty where nothing exceeds the threshold.
+        World mm; node column ``root`` (one), edge column ``generator`` 8. Empty where nothing exceeds the threshold.
     """
     heat = heatmap.heat
     if not heat.space.is_isotropic:
@@ -259,15 +258,16 @@ def trace_zhang2020(
     values = np.ascontiguousarray(heat.array, dtype=np.float32)
     solid_box = values > threshold
     if not solid_box.any():
-        return VesselGraph.empty(heat.space)
+        columns = {"node": {"root": np.zeros(0, np.bool_)}, "edge": {"generator": np.zeros(0, np.int64)}}
+        return VesselGraph.empty(heat.space).with_columns(**columns)
     domain = find_foreground((ndimage.distance_transform_edt(~solid_box) <= _REACH).astype(np.float32), 0.5)
     place = tuple(domain.voxels.T)
     depth = ndimage.distance_transform_edt(solid_box)[place]
     near = ndimage.binary_dilation(solid_box)[place]
     nodes, radii, parent = _run(domain, values[place], solid_box[place], near, depth, (gap_rule and not non_stop, not non_stop))
-    if cleanup:
+    if clean_up:
         nodes, radii, parent = _clean(nodes, radii, parent)
-    return _as_graph(nodes, radii, parent, heat.space).with_step(Step("trace zhang2020", "", __version__))
+    return _as_graph(nodes, radii, parent, heat.space)
 
 
 def _run(
