@@ -8,6 +8,7 @@ import typer
 
 from vesselgraph import __version__
 from vesselgraph.cli.describing import config, info
+from vesselgraph.cli.encoding import encoders
 from vesselgraph.cli.evaluating import evaluate
 from vesselgraph.cli.frame import exit_codes
 from vesselgraph.cli.phantoms import phantom
@@ -41,6 +42,7 @@ def _top(
 for _command in (reconstruct, trace, demo, phantom, evaluate, info, config):
     app.command()(_command)
 app.add_typer(train, name="train")
+app.add_typer(encoders, name="encoders")
 
 
 def main() -> None:
