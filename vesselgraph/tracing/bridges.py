@@ -1,9 +1,11 @@
 """Candidate bridges over gaps: minimal paths from curve ends, through cold voxels, to nearby vessels.
 
 Strategy. Around each tip the skeleton voxels ahead of it are listed, the best of each vessel by distance and turn. What it
-costs to go straight there ranks them; for the first few the cheapest path is sought by Dijkstra inside a capsule around the
-straight line. A step costs its length over the heat, so a path prefers a faint ridge to nothing. Only the voxel lists and the
-heat at single voxels are read; work grows with the number of tips.
+costs to go straight there ranks them; for the first few the cheapest path is sought inside a capsule around the straight line.
+A step costs its length over the heat, so a path prefers a faint ridge to nothing, and each step goes forward along the line.
+So the voxels of the capsule, in the order in which the line passes them, settle one after the other, without a heap. Which
+voxels belong to a capsule and their order are decided in integers: no rounding can change a bridge. Only the voxel lists and
+the heat at single voxels are read; work grows with the number of tips.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from vesselgraph.threads import run_parts
 from vesselgraph.tracing.ends import free_ends
 from vesselgraph.tracing.foreground import Foreground, voxel_at
-from vesselgraph.tracing.heap import heap_pop, heap_push
+from vesselgraph.tracing.rivulet import first_at
 from vesselgraph.tracing.skeleton import Chains
 from vesselgraph.tracing.topology import OFFSETS
 
@@ -24,13 +26,12 @@ IntArray = NDArray[np.int64]
 # A step through voxels without any heat costs this many times a step through certain vessel.
 _COLD_COST = 20.0
 # Half the width of the capsule in which a path may bend, voxels.
-_CAPSULE = 3.0
+_CAPSULE = 3
 # A gap ends where heat is just above the threshold, the skeleton up to so many voxels later.
 _SLACK = 3.0
 # A path from voxel to voxel is up to so much longer than the curve it follows.
 _ON_GRID = 1.15
 _MOST_VESSELS = 24
-_LONGEST = 96
 _STEP = np.sqrt((OFFSETS**2).sum(axis=1))
 
 
@@ -60,7 +61,7 @@ def _straight_cost(heat, thick, a, b):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat, feet, order):  # type: ignore[no-untyped-def]
     """Fill ``feet`` with the best skeleton voxel of each vessel ahead, ``order`` by straight cost; return how many to try."""
-    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
+    voxels, line_start, node_of_voxel, chain_of, n_chains, _ = skeleton
     n_planes, n_rows, _ = heat.shape
     vessel = np.empty(_MOST_VESSELS, np.int64)
     score = np.empty(_MOST_VESSELS)
@@ -95,63 +96,111 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat
         b = voxels[feet[i]]
         distance = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
         score[i] = _straight_cost(heat, thick, a, b) * (score[i] / distance)
-    order[:n] = np.argsort(score[:n], kind="mergesort")
-    return (score[:n] < np.inf).sum()
+    n_crossing = 0
+    for i in range(n):
+        j = i
+        while j > 0 and score[order[j - 1]] > score[i]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
+        n_crossing += score[i] < np.inf
+    return n_crossing
+
+
+@njit(cache=True, nogil=True)
+def _list_capsule(a, way, low, size, heat, thick, cells):  # type: ignore[no-untyped-def]
+    """Fill box place, place along the line, foreground id and cost of the voxels of a capsule ahead of ``a``; return how many.
+
+    The box has an empty voxel all around. The place along the line is the dot product with ``way``, exact.
+    """
+    places, along, ids, toll = cells
+    row_start, voxels = thick
+    length2 = way[0] * way[0] + way[1] * way[1] + way[2] * way[2]
+    far = _CAPSULE * _CAPSULE * length2
+    n = 0
+    for z in range(max(low[0] + 1, 0), min(low[0] + size[0] - 1, heat.shape[0])):
+        dz = z - a[0]
+        for y in range(max(low[1] + 1, 0), min(low[1] + size[1] - 1, heat.shape[1])):
+            dy = y - a[1]
+            dot0, square0 = dz * way[0] + dy * way[1], dz * dz + dy * dy
+            base = ((z - low[0]) * size[1] + y - low[1]) * size[2] - low[2]
+            i = stop = -1
+            for x in range(max(low[2] + 1, 0), min(low[2] + size[2] - 1, heat.shape[2])):
+                dx = x - a[2]
+                dot = dot0 + dx * way[2]
+                if dot <= 0 or dot > length2 or (square0 + dx * dx) * length2 - dot * dot > far:
+                    continue
+                if stop < 0:
+                    i, stop = first_at(row_start, voxels, heat.shape[1], z, y, x)
+                while i < stop and voxels[i, 2] < x:
+                    i += 1
+                places[n], along[n] = base + x, dot
+                ids[n] = i if i < stop and voxels[i, 2] == x else -1
+                toll[n] = 1.0 / (heat[z, y, x] + 1.0 / _COLD_COST)
+                n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _by_place_along(along, n, length2, start, order):  # type: ignore[no-untyped-def]
+    """Fill ``order`` with the cells by their place along the line, by counting."""
+    start[: length2 + 2] = 0
+    for i in range(n):
+        start[along[i] + 1] += 1
+    for k in range(length2 + 1):
+        start[k + 1] += start[k]
+    for i in range(n):
+        order[start[along[i]]] = i
+        start[along[i]] += 1
 
 
 @njit(cache=True, nogil=True)
 def _cheapest_path(tip, foot, own, ends, skeleton, thick, heat, room, path):  # type: ignore[no-untyped-def]
-    """Fill the cheapest path from a tip to the first skeleton voxel of another vessel beyond a gap; return length and foot.
+    """Fill the cheapest forward path from a tip to a skeleton voxel of another vessel beyond a gap; return length and foot.
 
-    The path stays inside a capsule around the straight line to ``foot``. Length 0: none.
+    The path stays inside the capsule around the straight line to ``foot``, between tip and foot, and every step has a part
+    along that line. Length 0: none.
     """
-    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
-    cost, keys, items, place, parent, crossed = room
-    margin = int(_CAPSULE) + 1
-    a, b = voxels[tip], voxels[foot]
-    low, size = np.empty(3, np.int64), np.empty(3, np.int64)
-    way, length2 = np.empty(3), 0.0
+    voxels, _, node_of_voxel, chain_of, n_chains, skeleton_of = skeleton
+    cells, order, start, cost, parent, crossed = room
+    places, along, ids, toll = cells
+    a = voxels[tip]
+    way, low, size = voxels[foot] - a, np.empty(3, np.int64), np.empty(3, np.int64)
     for k in range(3):
-        low[k] = max(min(a[k], b[k]) - margin, 0)
-        size[k] = min(max(a[k], b[k]) + margin + 1, heat.shape[k]) - low[k]
-        way[k] = b[k] - a[k]
-        length2 += way[k] ** 2
-    n_box = size[0] * size[1] * size[2]
-    cost[:n_box] = np.inf
-    place[:n_box] = -1
-    start = ((a[0] - low[0]) * size[1] + a[1] - low[1]) * size[2] + a[2] - low[2]
-    cost[start], parent[start], crossed[start] = 0.0, -1, False
-    n_heap = heap_push(keys, items, place, 0, 0.0, start)
-    while n_heap:
-        here, n_heap = heap_pop(keys, items, place, n_heap)
-        z, y, x = here // (size[1] * size[2]) + low[0], here // size[2] % size[1] + low[1], here % size[2] + low[2]
-        if voxel_at(thick[0], thick[1], heat.shape[0], heat.shape[1], heat.shape[2], z, y, x) < 0:
-            crossed[here] = True
-        elif crossed[here]:
-            v = voxel_at(line_start, voxels, heat.shape[0], heat.shape[1], heat.shape[2], z, y, x)
-            if v >= 0:
-                name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
-                if name in (own, n_chains + ends[0], n_chains + ends[1]):
-                    continue
-                return _unwind(here, parent, low, size, path), v
-        for k in range(26):
-            fz, fy, fx = z + OFFSETS[k, 0], y + OFFSETS[k, 1], x + OFFSETS[k, 2]
-            iz, iy, ix = fz - low[0], fy - low[1], fx - low[2]
-            if iz < 0 or iy < 0 or ix < 0 or iz >= size[0] or iy >= size[1] or ix >= size[2]:
-                continue
-            there = (iz * size[1] + iy) * size[2] + ix
-            if cost[there] <= cost[here]:
-                continue
-            uz, uy, ux = fz - a[0], fy - a[1], fx - a[2]
-            t = min(max((uz * way[0] + uy * way[1] + ux * way[2]) / length2, 0.0), 1.0)
-            off = (uz - t * way[0]) ** 2 + (uy - t * way[1]) ** 2 + (ux - t * way[2]) ** 2
-            if off > _CAPSULE * _CAPSULE:
-                continue
-            onward = cost[here] + _STEP[k] / (heat[fz, fy, fx] + 1.0 / _COLD_COST)
-            if onward < cost[there]:
-                cost[there], parent[there], crossed[there] = onward, here, crossed[here]
-                n_heap = heap_push(keys, items, place, n_heap, onward, there)
-    return 0, -1
+        low[k] = min(0, way[k]) + a[k] - _CAPSULE - 1
+        size[k] = abs(way[k]) + 2 * _CAPSULE + 3
+    n = _list_capsule(a, way, low, size, heat, thick, cells)
+    _by_place_along(along, n, (way * way).sum(), start, order)
+    back, stride, n_steps = np.empty(26, np.int64), np.empty(26), 0
+    for k in range(26):
+        if OFFSETS[k, 0] * way[0] + OFFSETS[k, 1] * way[1] + OFFSETS[k, 2] * way[2] > 0:
+            back[n_steps] = (OFFSETS[k, 0] * size[1] + OFFSETS[k, 1]) * size[2] + OFFSETS[k, 2]
+            stride[n_steps] = _STEP[k]
+            n_steps += 1
+    first = ((a[0] - low[0]) * size[1] + a[1] - low[1]) * size[2] + a[2] - low[2]
+    cost[first], parent[first], crossed[first] = 0.0, -1, False
+    best, last, stop = np.inf, -1, -1
+    for turn in range(n):
+        i = order[turn]
+        here = places[i]
+        least, before = best, -1
+        for k in range(n_steps):
+            onward = cost[here - back[k]] + stride[k] * toll[i]
+            if onward < least:
+                least, before = onward, here - back[k]
+        if before < 0:
+            continue
+        cost[here], parent[here], crossed[here] = least, before, crossed[before] or ids[i] < 0
+        v = skeleton_of[ids[i]] if ids[i] >= 0 and crossed[here] else -1
+        if v >= 0:
+            cost[here] = np.inf
+            name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
+            if name not in (own, n_chains + ends[0], n_chains + ends[1]):
+                best, last, stop = least, here, v
+    cost[first] = np.inf
+    for i in range(n):
+        cost[places[i]] = np.inf
+    return (_unwind(last, parent, low, size, path), stop) if last >= 0 else (0, -1)
 
 
 @njit(cache=True, nogil=True)
@@ -187,19 +236,25 @@ def _gap(path, thick, shape):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _make_room(reach):  # type: ignore[no-untyped-def]
+    """Return the arrays that one search after the other uses."""
+    n_box = (reach + 2 * _CAPSULE + 3) ** 3
+    cells = (np.empty(n_box, np.int64), np.empty(n_box, np.int64), np.empty(n_box, np.int64), np.empty(n_box))
+    start = np.empty(reach * reach + 3, np.int64)
+    return (
+        cells, np.empty(n_box, np.int64), start, np.full(n_box, np.inf), np.empty(n_box, np.int64), np.empty(n_box, np.bool_)
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
 def _search_all(begin, end, tips, branch, outward, cosines, skeleton, ends, heat, thick, max_gap, foot, length, path):  # type: ignore[no-untyped-def]
     """Fill for some tips up to ``foot.shape[1]`` bridges each: foot (-1: none), number of voxels, and the voxels."""
     reach = max_gap + _SLACK
-    n_room = (int(reach) + 2 * int(_CAPSULE) + 4) ** 3
+    room = _make_room(int(reach) + 1)
+    feet, order = np.empty(_MOST_VESSELS, np.int64), np.empty(_MOST_VESSELS, np.int64)
     for i in range(begin, end):
         own, own_ends = branch[i], ends[branch[i]]
-        feet, order = np.empty(_MOST_VESSELS, np.int64), np.empty(_MOST_VESSELS, np.int64)
         n_feet = _find_feet(tips[i], outward[i], own, reach, cosines[i], own_ends, skeleton, thick, heat, feet, order)
-        if n_feet == 0:
-            continue
-        numbers = np.empty((3, n_room), np.int32)
-        costs = np.empty((2, n_room))
-        room = (costs[0], costs[1], numbers[0], numbers[1], numbers[2], np.empty(n_room, np.bool_))
         found = 0
         for rank in range(n_feet):
             if found == foot.shape[1]:
@@ -254,20 +309,26 @@ def propose_bridges(
     Tips are searched in parallel; the answer does not depend on the number of threads.
     """
     shape = foreground.shape
-    tips, branch, outward, cosines = free_ends(foreground, voxels, chains, max_turn_deg)
+    tips, branch, outward, cosines, skeleton_of = free_ends(foreground, voxels, chains, max_turn_deg)
     n = len(tips)
     line = voxels[:, 0] * shape[1] + voxels[:, 1]
-    line_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
+    line_start = np.concatenate([[0], np.cumsum(np.bincount(line, minlength=shape[0] * shape[1]))])
     chain_of = np.full(len(voxels), -1, np.int64)
     chain_of[chains.members] = np.repeat(np.arange(len(chains.ends)), np.diff(chains.offset))
-    skeleton = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of, len(chains.ends))
+    ids = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of)
+    skeleton = (*ids, len(chains.ends), skeleton_of)
     thick = (foreground.row_start, foreground.voxels)
     foot = np.full((n, n_candidates), -1, np.int64)
     length = np.zeros((n, n_candidates), np.int64)
-    path = np.empty((n, n_candidates, _LONGEST, 3), np.int64)
+    path = np.empty((n, n_candidates, _longest(max_gap), 3), np.int32)
     fixed = (tips, branch, outward, cosines, skeleton, chains.ends, heat, thick, float(max_gap), foot, length, path)
     run_parts(lambda begin, end: _search_all(begin, end, *fixed), n)
     i, j = np.nonzero(foot >= 0)
     offset = np.concatenate([[0], np.cumsum(length[i, j])]).astype(np.int64)
-    inside = np.arange(_LONGEST) < length[i, j][:, None]
-    return tips[i], foot[i, j], offset, path[i, j][inside]
+    inside = np.arange(path.shape[2]) < length[i, j][:, None]
+    return tips[i], foot[i, j], offset, path[i, j][inside].astype(np.int64)
+
+
+def _longest(max_gap: float) -> int:
+    """Return the most voxels of a path: twice the reach, for those that bend."""
+    return 2 * int(max_gap + _SLACK) + 4

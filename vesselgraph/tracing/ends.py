@@ -44,13 +44,14 @@ def _direction(voxels, offset, members, e, side, out):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _lean(start, voxels, ids, skeleton_of, neighbours, out):  # type: ignore[no-untyped-def]
+def _lean(start, voxels, ids, skeleton_of, neighbours, reached, seen, turn, out):  # type: ignore[no-untyped-def]
     """Fill the mean offset from a skeleton voxel to the skeleton within some steps of it; return its length.
 
-    Close to 0 in the middle of a vessel, where what lies before and behind balances; several voxels at its end.
+    Close to 0 in the middle of a vessel, where what lies before and behind balances; several voxels at its end. ``seen`` holds
+    ``turn`` for the voxels of this call, lower numbers elsewhere.
     """
-    reached = np.empty(_MOST_REACHED, np.int64)
     reached[0] = start
+    seen[start] = turn
     n, first = 1, 0
     for _ in range(_N_DIRECTION):
         last = n
@@ -58,11 +59,9 @@ def _lean(start, voxels, ids, skeleton_of, neighbours, out):  # type: ignore[no-
             for k in range(26):
                 u = neighbours[ids[reached[i]], k]
                 v = skeleton_of[u] if u >= 0 else -1
-                is_new = v >= 0 and n < _MOST_REACHED
-                for j in range(n):
-                    is_new &= reached[j] != v
-                if is_new:
+                if v >= 0 and seen[v] < turn and n < _MOST_REACHED:
                     reached[n] = v
+                    seen[v] = turn
                     n += 1
         first = last
     length = 0.0
@@ -83,6 +82,7 @@ def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbo
     points, and what it meets may lie aside. Else it sticks out of a vessel's side and is no end, if it is very short.
     """
     own, main = np.empty(3), np.empty(3)
+    reached, seen = np.empty(_MOST_REACHED, np.int64), np.zeros(len(voxels), np.int32)
     n = 0
     for e in range(len(ends)):
         for side in range(2):
@@ -93,7 +93,7 @@ def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbo
             if side == 1:
                 tip, base = base, tip
             if offset[e + 1] - offset[e] <= _N_SPUR and degree[ends[e, 1 - side]] > 1:
-                lean = _lean(base, voxels, ids, skeleton_of, neighbours, main)
+                lean = _lean(base, voxels, ids, skeleton_of, neighbours, reached, seen, 2 * e + side + 1, main)
                 if lean >= _LEAST_LEAN:
                     own[:] = -main / lean
                     cosines[n] = min(cosine, _BLUNT_COSINE)
@@ -106,7 +106,7 @@ def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbo
 
 def free_ends(
     foreground: Foreground, voxels: IntArray, chains: Chains, max_turn_deg: float
-) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray, NDArray[np.int32]]:
     """Return the ends of branches from which a vessel may go on.
 
     Parameters
@@ -128,6 +128,8 @@ def free_ends(
         Unit direction, in voxels.
     cosine : (T,)
         Cosine of the largest angle to it.
+    skeleton_of : (n,) int32
+        Skeleton voxel of each voxel of the foreground, -1: none.
     """
     degree = np.bincount(chains.ends.ravel(), minlength=chains.n_nodes)
     n_ends = 2 * len(chains.ends)
@@ -141,4 +143,4 @@ def free_ends(
         voxels, chains.ends, chains.offset, chains.members, degree, ids, skeleton_of, foreground.neighbours, cosine,
         tips, branch, outward, cosines,
     )  # fmt: skip
-    return tips[:n], branch[:n], outward[:n], cosines[:n]
+    return tips[:n], branch[:n], outward[:n], cosines[:n], skeleton_of
