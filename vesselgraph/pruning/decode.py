@@ -110,8 +110,12 @@ def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: Pr
 
 
 def choose_roots(graph: VesselGraph) -> IntArray:
-    """Return one root a piece, sorted: the end node with the widest branch, any node where a piece has no end."""
-    return _first_per_piece(graph, graph.degree != 1)
+    """Return one root a piece, sorted: the end node with the widest branch, any node where a piece has no end.
+
+    An end where the tree was parted from another (node column ``contact``) is no end.
+    """
+    contact = graph.node_data.get("contact", np.zeros(graph.n_nodes, np.bool_)).astype(bool)
+    return _first_per_piece(graph, (graph.degree != 1) | contact)
 
 
 def _widest_nodes(graph: VesselGraph) -> IntArray:

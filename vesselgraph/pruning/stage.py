@@ -13,6 +13,7 @@ from vesselgraph.edit import connected_components, merge_degree_two, orient, spl
 from vesselgraph.errors import InputError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
@@ -111,8 +112,9 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     Returns
     -------
     graph : VesselGraph
-        Branches run away from their root. Node column ``root``; edge columns ``tree_id`` (1... by falling length) and
-        ``score``. Loops whose every point is hot stay, unless they are too narrow for a hole between their vessels.
+        Branches run away from their root. Node columns ``root`` and, if not from a mask, ``contact``: where trees that
+        touched were parted. Edge columns ``tree_id`` (1... by falling length) and ``score``. Loops whose every point is
+        hot stay, unless they are too narrow for a hole between their vessels.
 
     Raises
     ------
@@ -126,7 +128,8 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     kept = _without(kept, drop)
     merged = settle_junctions(merge_degree_two(kept)[0])
     if "wall_step" not in merged.edge_data:
-        merged = without_bulbs(merged)
+        # What a mask shows to hang together is one tree.
+        merged = part_contacts(without_bulbs(merged))
     root = np.zeros(merged.n_nodes, np.bool_)
     root[choose_roots(merged)] = True
     component = connected_components(merged)
