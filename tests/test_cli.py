@@ -99,6 +99,25 @@ def test_reconstruct_writes_every_file_complete(case, tmp_path):
     assert vg.read_heatmap(out / "heatmap.nii.gz").heat.array.max() > 0
 
 
+def test_roots_are_named_on_the_command_line(cli, case, tmp_path):
+    graph, out = vg.read_graph(case / "truth.vtp"), tmp_path / "out"
+    tip = graph.node_position[np.flatnonzero(graph.degree == 1)[3]]
+    place = ",".join(f"{value:.2f}" for value in tip)
+    arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", out, "-q", *LIGHT, "--root", place]
+    code, _, err = cli(*arguments)
+    assert code == 0, err
+    assert json.loads((out / "run.json").read_text())["roots"] == [[float(part) for part in place.split(",")]]
+    found = vg.read_graph(out / "graph.vtp")
+    roots = found.node_position[found.node_data["root"].astype(bool)]
+    assert np.linalg.norm(roots - tip, axis=1).min() < 5.0
+
+
+@pytest.mark.parametrize(("place", "words"), [("1,2", "--root X,Y,Z"), ("a,b,c", "--root X,Y,Z"), ("-900,0,0", "in the image")])
+def test_wrong_roots_are_refused(cli, case, tmp_path, place, words):
+    arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", tmp_path / "out", "--root", place, *LIGHT]
+    assert_refused(cli(*arguments), 2, words, tmp_path / "out")
+
+
 def test_own_mask_as_heatmap_is_traced_and_scored(case, tmp_path, cli):
     out = tmp_path / "out"
     code, _, err = cli("reconstruct", case / "ct.nii.gz", "--heatmap", case / "vessels.nii.gz", "-o", out, "-q", *LIGHT)

@@ -247,6 +247,46 @@ def test_files_of_the_inputs_are_digested(no_surface, phantom, given, tmp_path):
     assert run["inputs"]["image"]["path"] == "patient-name.nii.gz"
 
 
+def rooted_at(graph):
+    return graph.node_position[graph.node_data["root"]]
+
+
+def test_trees_start_where_the_user_says(no_surface, phantom, given):
+    free = reconstruct(None, FAST, heatmap=given)
+    assert free.run["roots"] == []
+    tips = free.graph.node_position[(free.graph.degree == 1) & ~free.graph.node_data["root"]]
+    clicks = tips[:2] + 0.4
+    clicked = reconstruct(None, FAST, heatmap=given, roots=clicks)
+    assert clicked.run["roots"] == clicks.tolist()
+    assert all((rooted_at(clicked.graph) == tip).all(axis=1).any() for tip in tips[:2])
+    starts = clicked.graph.node_position[clicked.graph.edge_nodes[:, 0]]
+    assert all((starts == tip).all(axis=1).any() for tip in tips[:2])
+    marked = np.zeros(given.heat.shape, np.uint8)
+    for label, tip in enumerate(tips[:2], start=1):
+        marked[tuple(np.rint(given.heat.space.to_index(tip)).astype(int))] = label
+    labelled = reconstruct(None, FAST, heatmap=given, root_labels=given.heat.with_array(marked))
+    assert np.array_equal(rooted_at(labelled.graph), rooted_at(clicked.graph))
+    assert "root_labels" in labelled.run["inputs"]
+
+
+def test_in_an_organ_trees_start_near_its_border(no_surface, phantom, given, monkeypatch):
+    organs = []
+    own = pipeline.root_trees
+    monkeypatch.setattr(pipeline, "root_trees", lambda graph, **more: organs.append(more["organ"]) or own(graph, **more))
+    reconstruct(None, FAST, heatmap=given)
+    reconstruct(None, FAST, heatmap=given, mask=phantom.organ_mask)
+    assert organs[0] is None
+    assert organs[1].array.sum() > 0
+
+
+def test_a_root_far_from_everything_is_refused(no_surface, phantom, given):
+    with pytest.raises(InputError, match=r"roots in the image \(x .*\).*\[500.0, 0.0, 0.0\].*negate x and y"):
+        reconstruct(phantom.image, FAST, heatmap=given, roots=[500, 0, 0])
+    corner = given.heat.bounds[0] + 1.0
+    with pytest.raises(InputError, match=r"a vessel within 20 mm of the point.*nearest vessel is [\d.]+ mm away"):
+        reconstruct(None, FAST, heatmap=given, roots=[corner])
+
+
 def test_empty_graph_is_described():
     assert describe_graph(vg.VesselGraph.empty()) == {
         "n_nodes": 0,

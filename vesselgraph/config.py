@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from vesselgraph.encoder_config import SliceConfig as SliceConfig  # noqa: PLC0414
+from vesselgraph.errors import ConfigError
 from vesselgraph.stage_config import StageConfig
 from vesselgraph.training_config import AugmentConfig as AugmentConfig  # noqa: PLC0414
 from vesselgraph.training_config import StudyRanges as StudyRanges  # noqa: PLC0414
@@ -130,11 +131,12 @@ class TraceConfig(StageConfig):
     @model_validator(mode="after")
     def _fits_method(self) -> Self:
         if self.method == "overcomplete" and (self.gap_rule or self.non_stop or not self.clean_up):
-            raise ValueError('gap_rule, non_stop and clean_up belong to method = "zhang2020"')
+            flags = f"gap_rule {self.gap_rule}, non_stop {self.non_stop}, clean_up {self.clean_up}"
+            raise ConfigError('gap_rule, non_stop and clean_up with method = "zhang2020" only', flags, "set the method")
         if self.method == "zhang2020" and self.backend != "numba":
-            raise ValueError('method = "zhang2020" runs with backend = "numba" only')
+            raise ConfigError('backend = "numba" with method = "zhang2020"', self.backend, "leave the backend as it is")
         if self.non_stop and self.gap_rule:
-            raise ValueError("non_stop leaves out the rule that gap_rule corrects; choose one")
+            raise ConfigError("non_stop or gap_rule", "both", "choose one: non_stop leaves out the rule that gap_rule corrects")
         return self
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from vesselgraph.budget import (
     COARSEST_MIN_RADIUS,
@@ -19,6 +20,7 @@ from vesselgraph.budget import (
     quick_enough,
 )
 from vesselgraph.config import PipelineConfig, SurfaceConfig
+from vesselgraph.edit import root_points, root_trees
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
@@ -72,6 +74,8 @@ def reconstruct(
     *,
     mask: Volume | None = None,
     heatmap: Heatmap | None = None,
+    roots: ArrayLike | None = None,
+    root_labels: Volume | None = None,
     sources: Mapping[str, str | Path] | None = None,
     progress: Progress = silent,
 ) -> Reconstruction:
@@ -89,6 +93,11 @@ def reconstruct(
         a heatmap always the whole field of view.
     heatmap : Heatmap, optional
         Your own probability map or mask, on its own grid; the ridge filter is not run then.
+    roots : (R, 3) mm, optional
+        World LPS positions of where trees start, such as the portal trunk and a hepatic vein; each takes the nearest branch.
+        Vessels that none of them lies on start at their widest end, in an organ rather at one near its border.
+    root_labels : Volume, optional
+        The same as labels: each value but 0 is a tree whose root lies there.
     sources : mapping of input name to path, optional
         Files the inputs were read from; their SHA-256 go into the record.
     progress : Progress
@@ -108,21 +117,23 @@ def reconstruct(
     SpaceMismatchError
         The mask or the heatmap does not overlap the image.
     InputError
-        Neither image nor heatmap, or a stage refuses its input.
+        Neither image nor heatmap, a root outside of the image or far from every vessel, or a stage refuses its input.
     """
     if image is None and heatmap is None:
         raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
     phases = image if isinstance(image, PhaseSet) or image is None else PhaseSet({"image": image})
     estimate = _require_memory(phases, config, mask, heatmap)
+    planted = root_points(roots, _reference(phases, heatmap).bounds), root_labels
     log = RunLog()
     started = datetime.now(UTC)
     with log.stage("check"):
-        inputs = _describe_inputs(phases, mask, heatmap, sources or {})
+        given = {"mask": mask, "heatmap": None if heatmap is None else heatmap.heat, "root_labels": root_labels}
+        inputs = _describe_inputs({**(phases or {}), **given}, sources or {})
         if phases is not None:
             phases = _checked(phases, log)
             if heatmap is not None:
                 _require_overlap(heatmap.heat, phases.reference)
-    result, drawn = _run_stages(phases, config, mask, heatmap, log, progress)
+    result, drawn = _run_stages(phases, config, mask, heatmap, planted, log, progress)
     record: dict[str, Any] = {
         "program": "vesselgraph",
         "started": started.isoformat(timespec="seconds"),
@@ -131,6 +142,7 @@ def reconstruct(
         "config_digest": config.digest(),
         "config": config.model_dump(mode="json"),
         "inputs": inputs,
+        "roots": planted[0].tolist(),
         "memory_estimate_gb": round(estimate.total_gb, 3),
         **log.to_dict(),
         **_describe_result(result, drawn),
@@ -138,6 +150,7 @@ def reconstruct(
     return Reconstruction(*result, run=record)
 
 
+_Roots = tuple[NDArray[np.float64], Volume | None]
 _Stages = tuple[PhaseSet | None, Region, Heatmap, VesselGraph, VesselGraph, Mesh]
 
 
@@ -146,6 +159,7 @@ def _run_stages(
     config: PipelineConfig,
     mask: Volume | None,
     heatmap: Heatmap | None,
+    planted: _Roots,
     log: RunLog,
     progress: Progress,
 ) -> tuple[_Stages, SurfaceConfig]:
@@ -166,6 +180,9 @@ def _run_stages(
         if overcomplete.n_edges:
             judged = judge(overcomplete, config.prune, progress=progress)
             graph = prune(judged, config.prune, progress=progress)
+        if graph.n_edges:
+            organ = None if region.kind == "whole" else region.organ
+            graph = root_trees(graph, points=planted[0], labels=planted[1], organ=organ)
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):
@@ -299,14 +316,7 @@ def _warn_about_region(region: Region, mask: Volume | None, log: RunLog) -> None
         log.warn(region.note)
 
 
-def _describe_inputs(
-    phases: PhaseSet | None, mask: Volume | None, heatmap: Heatmap | None, sources: Mapping[str, str | Path]
-) -> dict[str, Any]:
-    volumes = dict(phases or {})
-    if mask is not None:
-        volumes["mask"] = mask
-    if heatmap is not None:
-        volumes["heatmap"] = heatmap.heat
+def _describe_inputs(volumes: Mapping[str, Volume | None], sources: Mapping[str, str | Path]) -> dict[str, Any]:
     inputs = {
         name: {
             "shape": list(volume.shape),
@@ -315,6 +325,7 @@ def _describe_inputs(
             "sha256_values": digest_volume(volume),
         }
         for name, volume in volumes.items()
+        if volume is not None
     }
     for name, path in sources.items():
         inputs.setdefault(name, {}).update(path=Path(path).name, sha256_files=digest_path(path))

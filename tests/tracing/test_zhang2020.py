@@ -119,9 +119,9 @@ def test_a_recipe_chooses_it(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"gap_rule": True}, "belong to method"),
-        ({"clean_up": False}, "belong to method"),
-        ({"method": "zhang2020", "backend": "cuda"}, "backend = .numba. only"),
+        ({"gap_rule": True}, "zhang2020. only"),
+        ({"clean_up": False}, "zhang2020. only"),
+        ({"method": "zhang2020", "backend": "cuda"}, "backend = .numba. with method"),
         ({"method": "zhang2020", "gap_rule": True, "non_stop": True}, "choose one"),
     ],
 )

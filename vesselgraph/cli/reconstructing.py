@@ -31,7 +31,17 @@ HeatmapOption = Annotated[
 SeriesOption = Annotated[
     str | None, typer.Option("--series", help="Number or UID of the series, if a DICOM folder holds several.")
 ]
+RootOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--root", metavar="X,Y,Z", help="Where a tree starts, in world LPS mm (from RAS negate X and Y). May be repeated."
+    ),
+]
+RootLabelsOption = Annotated[
+    Path | None, typer.Option("--root-labels", help="Label image: each value but 0 is a tree whose root lies there.")
+]
 
+_RESERVED = {"image", "mask", "heatmap", "root_labels"}
 _SMALL = {"shape": (112, 112, 112), "spacing": (1.4, 1.4, 1.4), "n_tips": 40}
 
 
@@ -52,6 +62,8 @@ def reconstruct(
     mask: MaskOption = None,
     mask_label: LabelOption = None,
     heatmap: HeatmapOption = None,
+    root: RootOption = None,
+    root_labels: RootLabelsOption = None,
     keep_intermediate: Annotated[
         bool, typer.Option("--keep-intermediate", help="Also write overcomplete.vtp: every candidate branch with its evidence.")
     ] = False,
@@ -63,12 +75,13 @@ def reconstruct(
     config = load_config(recipe, overrides)
     others = _named_paths(phase or [])
     _require_image(image, heatmap, others)
-    named = {"image": image, **others, "mask": mask, "heatmap": heatmap}
+    roots = _places(root or [])
+    named = {"image": image, **others, "mask": mask, "heatmap": heatmap, "root_labels": root_labels}
     sources = {name: path for name, path in named.items() if path is not None}
     _check_inputs(list(sources.values()))
     vg.check_folder(out)
     with progress_bar(quiet) as progress:
-        result = _run(sources, config, series, mask_label, progress)
+        result = _run(sources, config, series, mask_label, progress, roots)
         vg.write_results(result, out, keep_intermediate=keep_intermediate, progress=progress)
     _tell(result, out, quiet)
 
@@ -115,11 +128,12 @@ def _run(
     series: str | None,
     mask_labels: list[int] | None,
     progress: Progress,
+    roots: list[list[float]] | None = None,
 ) -> vg.Reconstruction:
     chosen: int | str | None = int(series) if series and series.isdigit() else series
     progress("reading", 0.0)
     image: Any = vg.read_image(sources["image"], series=chosen) if "image" in sources else None
-    others = {name: path for name, path in sources.items() if name not in {"image", "mask", "heatmap"}}
+    others = {name: path for name, path in sources.items() if name not in _RESERVED}
     if others:
         registration = config.registration.model_copy(update={"reference": config.registration.reference or "image"})
         image = vg.read_phases({"image": image, **others}, registration, progress=progress)
@@ -129,6 +143,8 @@ def _run(
         config,
         mask=vg.read_mask(sources["mask"], labels=labels) if "mask" in sources else None,
         heatmap=vg.read_heatmap(sources["heatmap"]) if "heatmap" in sources else None,
+        roots=roots,
+        root_labels=vg.read_image(sources["root_labels"]) if "root_labels" in sources else None,
         sources=sources,
         progress=progress,
     )
@@ -138,12 +154,25 @@ def _named_paths(phases: list[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for text in phases:
         name, sign, path = text.partition("=")
-        if not (sign and name and path) or name in {"image", "mask", "heatmap", *named}:
+        if not (sign and name and path) or name in {*_RESERVED, *named}:
             raise InputError(
                 "--phase NAME=IMAGE with a name of its own", repr(text), "write e.g. --phase arterial=arterial.nii.gz"
             )
         named[name] = Path(path)
     return named
+
+
+def _places(roots: list[str]) -> list[list[float]]:
+    places = []
+    for text in roots:
+        try:
+            place = [float(part) for part in text.split(",")]
+        except ValueError:
+            place = []
+        if len(place) != 3:
+            raise InputError("--root X,Y,Z in world LPS millimetres", repr(text), "write e.g. --root -12.5,40,310")
+        places.append(place)
+    return places
 
 
 def _require_image(image: Path | None, heatmap: Path | None, others: Mapping[str, Path]) -> None:

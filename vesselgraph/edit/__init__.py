@@ -5,7 +5,7 @@ from __future__ import annotations
 from vesselgraph.edit.merge import merge_degree_two
 from vesselgraph.edit.parts import Kept, connected_components, orient, relabel, reverse, subset
 from vesselgraph.edit.paths import resample, split_edges
-from vesselgraph.edit.roots import find_roots
+from vesselgraph.edit.roots import find_roots, root_points, root_trees
 
 __all__ = [
     "Kept",
@@ -16,6 +16,8 @@ __all__ = [
     "relabel",
     "resample",
     "reverse",
+    "root_points",
+    "root_trees",
     "split_edges",
     "subset",
 ]

@@ -258,8 +258,8 @@ def trace_zhang2020(
     values = np.ascontiguousarray(heat.array, dtype=np.float32)
     solid_box = values > threshold
     if not solid_box.any():
-        columns = {"node": {"root": np.zeros(0, np.bool_)}, "edge": {"generator": np.zeros(0, np.int64)}}
-        return VesselGraph.empty(heat.space).with_columns(**columns)
+        none = np.zeros(0, np.int64)
+        return VesselGraph.empty(heat.space).with_columns(node={"root": none.astype(np.bool_)}, edge={"generator": none})
     domain = find_foreground((ndimage.distance_transform_edt(~solid_box) <= _REACH).astype(np.float32), 0.5)
     place = tuple(domain.voxels.T)
     depth = ndimage.distance_transform_edt(solid_box)[place]
