@@ -100,8 +100,11 @@ class TrainHeatmapConfig(StageConfig):
     radius_weight: float = Field(0.2, ge=0, description="weight of the radius error on centerlines (log mm)")
     identity_weight: float = Field(0.2, ge=0, description="weight of naming the tree near centerlines")
     rim: float = Field(8.0, ge=0, le=50, description="how far around the organ the truth counts, mm")
-    least_visibility: float = Field(
-        1.0, ge=0, le=10, description="vessels with less contrast to noise in all phases shown are neither taught nor forbidden"
+    clear_radius: tuple[float, float] = Field(
+        (0.6, 1.4), description="radius, mm, up to which heat is 0 and from which it is 1"
+    )
+    clear_visibility: tuple[float, float] = Field(
+        (0.8, 2.4), description="contrast to noise times radius (mm, at least 1) up to which heat is 0 and from which it is 1"
     )
     one_phase_fraction: float = Field(0.6, ge=0, le=1, description="share of batches that see one phase, half of them portal")
     unknown_fraction: float = Field(0.5, ge=0, le=1, description="share of single phases whose name is not told")

@@ -14,11 +14,11 @@ from vesselgraph.heatmap.network import Output
 CONFIG = TrainHeatmapConfig(foreground_weight=4.0, recall_weight=0.5, radius_weight=0.25, identity_weight=0.125)
 
 
-def truth(heat: float = 1.0, distance: float = 0.0, *, counts: float = 1.0, named: float = 1.0) -> Truth:
+def truth(heat: float = 1.0, distance: float = 0.0, *, clarity: float = 1.0, counts: float = 1.0, named: float = 1.0) -> Truth:
     shape = (1, 1, 2, 2, 2)
     identity = torch.zeros((1, 3, 2, 2, 2))
     identity[:, 1] = 1.0
-    filled = (torch.full(shape, value) for value in (heat, distance, math.e))
+    filled = (torch.full(shape, value) for value in (heat, distance, clarity, math.e))
     return Truth(*filled, identity, torch.full(shape, counts), torch.full((1, 1, 1, 1, 1), named))
 
 
@@ -67,6 +67,12 @@ def test_far_from_centerlines_only_heat_counts() -> None:
     loss = heatmap_loss(said(0.0, 9.0, -3.0), truth(0.0, 6.0), CONFIG)
     assert float(loss.heat) == pytest.approx(math.log(2))
     assert [float(part) for part in loss[2:]] == [0.0, 0.0, 0.0]
+
+
+def test_faint_vessels_are_asked_for_their_clarity_only() -> None:
+    # Logit 0 is a heat of 0.5: enough for a clarity of 0.4, 0.3 short of 0.8.
+    assert float(heatmap_loss(said(0.0), truth(0.4, clarity=0.4), CONFIG).recall) == 0.0
+    assert float(heatmap_loss(said(0.0), truth(0.8, clarity=0.8), CONFIG).recall) == pytest.approx(0.3)
 
 
 def test_unnamed_trees_are_not_taught() -> None:

@@ -20,7 +20,7 @@ from vesselgraph.heatmap.samples import (
     draw_sample,
     target_at,
 )
-from vesselgraph.heatmap.targets import UNSEEN, Segments
+from vesselgraph.heatmap.targets import Segments
 
 PLAIN = AugmentConfig(
     flip_fraction=0, permute_fraction=0, affine_fraction=0, gain=0, gamma=0, shift=0, noise=0, blur=0, thick_fraction=0
@@ -91,15 +91,21 @@ def test_a_larger_patient_has_wider_vessels_and_equally_wide_heat() -> None:
     assert abs(float(double.distance[middle]) - float(same.distance[middle])) < 0.9
 
 
-def test_vessels_no_shown_phase_shows_are_unseen() -> None:
+def test_clarity_is_that_of_the_best_phase_shown() -> None:
     case = replace(
         tube_case(2, ("portal", "arterial")),
         visibility={"portal": np.array([3.0, 0.1, -2.0], np.float32), "arterial": np.array([0.2, 0.3, 4.0], np.float32)},
     )
-    assert case.segments_seen(["portal"], 0.6).tree.tolist() == [1, UNSEEN, 3]
-    assert case.segments_seen(["arterial"], 0.6).tree.tolist() == [UNSEEN, UNSEEN, 3]
-    assert case.segments_seen(["portal", "arterial"], 0.6).tree.tolist() == [1, UNSEEN, 3]
-    assert case.segments_seen(["portal", "native"], 0.6).tree.tolist() == [1, 2, 3]
+    # Radii 2, 2.5 and 1.5 mm.
+    ramps = CONFIG.model_copy(update={"clear_radius": (0.5, 2.5), "clear_visibility": (1.0, 5.0)})
+    for shown, expected in (
+        (["portal"], [0.75, 0.0, 0.25]),
+        (["arterial"], [0.0, 0.0, 0.5]),
+        (["portal", "arterial"], [0.75, 0.0, 0.5]),
+        # What a phase of unknown visibility shows is taken as clear.
+        (["portal", "native"], [1.0, 1.0, 1.0]),
+    ):
+        assert case.segments_seen(shown, ramps).clarity.tolist() == pytest.approx(expected)
 
 
 def test_a_phase_of_another_breath_is_learned_where_it_shows_the_vessels() -> None:
@@ -113,8 +119,8 @@ def test_a_phase_of_another_breath_is_learned_where_it_shows_the_vessels() -> No
         # The reference is where the truth is, whatever else is shown.
         (["arterial", "portal"], 0.0),
     ):
-        assert np.array_equal(case.segments_seen(shown, 1.0).start, case.segments.start + moved)
-        assert np.array_equal(case.segments_seen(shown, 1.0).end, case.segments.end + moved)
+        assert np.array_equal(case.segments_seen(shown, CONFIG).start, case.segments.start + moved)
+        assert np.array_equal(case.segments_seen(shown, CONFIG).end, case.segments.end + moved)
 
 
 def test_phases_that_are_drawn() -> None:
@@ -163,6 +169,8 @@ def test_a_case_survives_the_disk(tmp_path) -> None:
 def test_a_case_without_segments_gives_background() -> None:
     case = tube_case(1)
     nothing = np.zeros((0, 3))
-    empty = replace(case, segments=Segments(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0, np.uint8)))
+    empty = replace(
+        case, segments=Segments(nothing, nothing, np.zeros(0), np.zeros(0), np.zeros(0, np.uint8), np.zeros(0, np.float32))
+    )
     sample = draw_sample(empty, {"portal": "portal"}, CONFIG, np.random.default_rng(0))
-    assert sample.target.heat(1.5).max() == 0.0
+    assert sample.target.heat.max() == 0.0

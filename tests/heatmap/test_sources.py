@@ -162,8 +162,8 @@ def test_a_generated_study_is_made_once(tmp_path) -> None:
     assert file.stat().st_mtime_ns == stamp
     assert np.array_equal(again.phases["portal"], case.phases["portal"])
     # Vessels of the study are bright in its portal phase.
-    seen = case.segments_seen(["portal"], 2.0)
-    strong = seen.taken((seen.tree != 4) & (seen.start_radius > 1.5))
+    seen = case.segments_seen(["portal"], CONFIG)
+    strong = seen.taken(seen.clarity > 0.8)
     index = np.rint(strong.start).astype(int)
     index = index[((index >= 0) & (index < case.shape)).all(axis=1)]
     if len(index) > 20:

@@ -166,7 +166,7 @@ def test_the_truth_itself_scores_full() -> None:
     target = box.targets["one"]
     nearest = target.tree_distance[1:].argmin(axis=0)
     maps = Maps(
-        target.heat(1.5), target.radius, np.eye(3, dtype=np.float16)[:, nearest], np.zeros((4, *box.counts.shape), np.float16)
+        target.heat, target.radius, np.eye(3, dtype=np.float16)[:, nearest], np.zeros((4, *box.counts.shape), np.float16)
     )
     scores = score_maps(maps, target, box, CONFIG)
     assert scores["mse"] == 0.0
@@ -178,6 +178,6 @@ def test_the_truth_itself_scores_full() -> None:
 def test_a_shifted_truth_scores_less() -> None:
     box = make_box(tube_case(3), CONFIG)
     target = box.targets["one"]
-    moved = np.roll(target.heat(1.5), 6, axis=0)
+    moved = np.roll(target.heat, 6, axis=0)
     maps = Maps(moved, target.radius, np.zeros((3, *moved.shape), np.float16), np.zeros((4, *moved.shape), np.float16))
     assert score_maps(maps, target, box, CONFIG)["f1"] < 0.6

@@ -37,8 +37,8 @@ def tube_case(seed: int = 0, phases: tuple[str, ...] = ("portal",), side: int = 
     rng = np.random.default_rng(seed)
     ends = rng.uniform(2, side - 3, (2, 3, 3))
     radius = np.array([2.0, 2.5, 1.5])
-    segments = Segments(ends[0], ends[1], radius, radius, np.array([1, 2, 3], np.uint8))
-    target = measure_target(segments, (side,) * 3, 1.0, 6.0)
+    segments = Segments(ends[0], ends[1], radius, radius, np.array([1, 2, 3], np.uint8), np.ones(3, np.float32))
+    target = measure_target(segments, (side,) * 3, 1.0, 1.5)
     bright = {"arterial": (3,), "portal": (1, 2)}
     images = {}
     for phase in phases:

@@ -71,7 +71,7 @@ class Batches(Dataset[Batch]):
             draw_sample(case, which, config, np.random.default_rng([config.seed, _SAMPLE, step, self.rank, slot]))
             for slot, (case, which) in enumerate(zip(cases, shown, strict=True))
         ]
-        return collate(samples, config.sigma)
+        return collate(samples)
 
     def _draw_case(self, step: int, rng: np.random.Generator) -> TrainingCase:
         real, generated = len(self.sources["real"]), len(self.sources["generated"])
@@ -95,15 +95,16 @@ class Batches(Dataset[Batch]):
         return [int(orders[i // n][i % n]) for i in numbers]
 
 
-def collate(samples: list[Sample], sigma: float) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """Return samples with the same phases as one batch."""
     phases = {
         name: normalise(torch.from_numpy(np.stack([sample.phases[name] for sample in samples])[:, None]))
         for name in samples[0].phases
     }
     stacked: dict[str, list[Any]] = {
-        "heat": [sample.target.heat(sigma)[None] for sample in samples],
+        "heat": [sample.target.heat[None] for sample in samples],
         "distance": [sample.target.distance[None] for sample in samples],
+        "clarity": [sample.target.clarity[None] for sample in samples],
         "radius": [sample.target.radius[None] for sample in samples],
         "identity": [sample.target.tree_distance[1:] <= NEAR for sample in samples],
         "counts": [sample.counts[None] for sample in samples],

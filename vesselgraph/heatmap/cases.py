@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.errors import InputError
 from vesselgraph.heatmap.boxes import box_around
-from vesselgraph.heatmap.targets import UNSEEN, Segments
+from vesselgraph.heatmap.targets import Segments, clarity_of
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.resampling import isotropic_grid, resample
 from vesselgraph.space import FloatArray, Space
@@ -63,8 +64,8 @@ class TrainingCase:
         """Size of the grid."""
         return self.counts.shape
 
-    def segments_seen(self, phases: Iterable[str], least: float) -> Segments:
-        """Return the pieces, those :data:`UNSEEN` that no phase shows with a contrast to noise of ``least``.
+    def segments_seen(self, phases: Iterable[str], config: TrainHeatmapConfig) -> Segments:
+        """Return the pieces with the clarity at which the best of some phases shows them.
 
         They lie where the reference phase shows them if it is among ``phases``, else where the first of ``phases`` does.
         """
@@ -75,7 +76,8 @@ class TrainingCase:
         if any(column is None for column in known):
             return pieces
         best = np.max([np.abs(column) for column in known if column is not None], axis=0)
-        return replace(pieces, tree=np.where(best < least, np.uint8(UNSEEN), pieces.tree))
+        radius = 0.5 * (pieces.start_radius + pieces.end_radius)
+        return replace(pieces, clarity=clarity_of(radius, best, config.clear_radius, config.clear_visibility))
 
 
 def make_case(
@@ -133,6 +135,7 @@ def make_case(
         segments.start_radius,
         segments.end_radius,
         segments.tree,
+        segments.clarity,
     )
     near = _are_near(moved, shape)
     seen = {phase: values[near].astype(np.float32) for phase, values in (visibility or {}).items()}
@@ -179,7 +182,7 @@ def load_case(path: Path) -> TrainingCase:
             _named(file, "phase "),
             Space(grid[:3], grid[3:6], grid[6:].reshape(3, 3)),
             np.unpackbits(file["counts"], count=int(np.prod(shape))).reshape(shape).astype(np.bool_),
-            Segments(ends[0], ends[1], radii[0], radii[1], file["tree"]),
+            Segments(ends[0], ends[1], radii[0], radii[1], file["tree"], np.ones(len(file["tree"]), np.float32)),
             bool(file["named"]),
             _named(file, "visibility "),
             _named(file, "places "),

@@ -18,13 +18,14 @@ NEAR = 2.0
 class Truth(NamedTuple):
     """Targets of a batch; all (batch, channels, planes, rows, columns) float32.
 
-    ``heat`` in [0, 1]; ``distance`` to the nearest centerline, mm; ``radius`` of the vessel there, mm; ``identity`` 1 where a
-    centerline of that tree is near (3 channels); ``counts`` 1 where the truth is known, else 0; ``named`` (batch, 1, 1, 1, 1)
-    1 if the trees are known.
+    ``heat`` in [0, 1]; ``distance`` to the centerline it comes from, mm; ``clarity`` (0 to 1) and ``radius`` (mm) of the vessel
+    there; ``identity`` 1 where a centerline of that tree is near (3 channels); ``counts`` 1 where the truth is known, else 0;
+    ``named`` (batch, 1, 1, 1, 1) 1 if the trees are known.
     """
 
     heat: Tensor
     distance: Tensor
+    clarity: Tensor
     radius: Tensor
     identity: Tensor
     counts: Tensor
@@ -45,8 +46,9 @@ def heatmap_loss(output: Output, truth: Truth, config: TrainHeatmapConfig) -> Lo
     """Return the loss of a batch.
 
     Heat is cross-entropy against the soft target, weighted ``1 + foreground_weight * heat``; less the entropy of the target, so
-    that a perfect answer costs 0. Recall is one minus the mean heat on the centerline's voxels. Radius is a smooth L1 error of
-    log mm, and identity a cross-entropy per tree, both within :data:`NEAR` of a centerline. A part without voxels is 0.
+    that a perfect answer costs 0. Recall is how much the heat on the centerline's voxels lacks of their clarity. Radius is a
+    smooth L1 error of log mm, and identity a cross-entropy per tree, both within :data:`NEAR` of a centerline, weighted by its
+    clarity. A part without voxels is 0.
 
     References
     ----------
@@ -56,9 +58,9 @@ def heatmap_loss(output: Output, truth: Truth, config: TrainHeatmapConfig) -> Lo
     cross = functional.binary_cross_entropy_with_logits(output.heat, truth.heat, reduction="none")
     entropy = functional.binary_cross_entropy(truth.heat, truth.heat, reduction="none")
     heat = _mean(cross - entropy, weight)
-    line = truth.counts * (truth.distance <= 0.87 * config.step)
-    recall = _mean(1.0 - torch.sigmoid(output.heat), line)
-    near = truth.counts * (truth.distance <= NEAR)
+    seen = truth.counts * truth.clarity
+    recall = _mean((truth.clarity - torch.sigmoid(output.heat)).clamp(min=0.0), seen * (truth.distance <= 0.87 * config.step))
+    near = seen * (truth.distance <= NEAR)
     log_radius = truth.radius.clamp(min=0.1).log()
     radius = _mean(functional.smooth_l1_loss(output.log_radius, log_radius, reduction="none", beta=0.2), near)
     names = functional.binary_cross_entropy_with_logits(output.identity, truth.identity, reduction="none")

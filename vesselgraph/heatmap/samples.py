@@ -14,9 +14,6 @@ from vesselgraph.heatmap.cases import TrainingCase
 from vesselgraph.heatmap.targets import Float32, Segments, Target, measure_target
 from vesselgraph.space import FloatArray
 
-REACH_SIGMAS = 4.0
-"""Targets are measured this many sigmas from the centerlines; heat is 0 beyond."""
-
 _ON_VESSEL = 0.65
 _MIDDLE_HU = 110.0
 
@@ -88,7 +85,7 @@ def draw_sample(case: TrainingCase, shown: Mapping[str, str], config: TrainHeatm
     counts = ndimage.affine_transform(
         case.counts.view(np.uint8), place.matrix, offset, shape, order=0, mode="constant", prefilter=False
     ).astype(np.bool_)
-    return Sample(phases, target, counts & target.is_clear(config.sigma), case.named)
+    return Sample(phases, target, counts, case.named)
 
 
 def draw_placement(case: TrainingCase, config: TrainHeatmapConfig, rng: np.random.Generator) -> Placement:
@@ -133,19 +130,20 @@ def _draw_matrix(config: AugmentConfig, rng: np.random.Generator) -> FloatArray:
 def target_at(case: TrainingCase, place: Placement, phases: Iterable[str], config: TrainHeatmapConfig) -> Target:
     """Return the exact truth of a patch: the centerlines are moved, not a drawing of them.
 
-    Vessels that none of the phases shows are unseen in it.
+    Vessels that none of the phases shows clearly get less heat.
     Scaling makes a larger or smaller patient: radii scale along, and heat keeps its width in mm.
     """
     inverse = np.linalg.inv(place.matrix)
-    pieces = case.segments_seen(phases, config.least_visibility)
+    pieces = case.segments_seen(phases, config)
     moved = Segments(
         (pieces.start - place.centre) @ inverse.T + _middle(config.patch),
         (pieces.end - place.centre) @ inverse.T + _middle(config.patch),
         pieces.start_radius / place.scale,
         pieces.end_radius / place.scale,
         pieces.tree,
+        pieces.clarity,
     )
-    return measure_target(moved, (config.patch,) * 3, config.step, REACH_SIGMAS * config.sigma)
+    return measure_target(moved, (config.patch,) * 3, config.step, config.sigma)
 
 
 def change_intensity(values: Float32, thickness: int, config: AugmentConfig, step: float, rng: np.random.Generator) -> Float32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
@@ -13,8 +13,11 @@ from vesselgraph.space import FloatArray
 
 Float32 = NDArray[np.float32]
 
-UNSEEN = 4
-"""Tree label of a vessel that is there but that the images do not show; it is neither to be found nor to be left out."""
+REACH_SIGMAS = 4.0
+"""Targets are measured this many sigmas from the centerlines; heat is 0 beyond."""
+
+_LEAST_CLARITY = 0.05
+_WIDE_FRACTION, _WIDEST = 1 / 3, 2.5
 
 _TREE_IDS = {"portal": 1, "hepatic": 2, "artery": 3}
 
@@ -29,7 +32,9 @@ class Segments:
         World mm, or voxels of a patch.
     start_radius, end_radius : (n,) mm
     tree : (n,) uint8
-        0 other or unknown, 1 portal, 2 hepatic, 3 artery, 4 :data:`UNSEEN`.
+        0 other or unknown, 1 portal, 2 hepatic, 3 artery.
+    clarity : (n,) float32
+        How clearly the images show it, 0 to 1: the heat its centerline is to have.
     """
 
     start: FloatArray
@@ -37,6 +42,7 @@ class Segments:
     start_radius: FloatArray
     end_radius: FloatArray
     tree: NDArray[np.uint8]
+    clarity: Float32
 
     def __len__(self) -> int:
         """Return the number of pieces."""
@@ -44,7 +50,7 @@ class Segments:
 
     def taken(self, which: NDArray[np.bool_]) -> Segments:
         """Return the chosen pieces."""
-        return Segments(self.start[which], self.end[which], self.start_radius[which], self.end_radius[which], self.tree[which])
+        return Segments(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 def segments_of(graph: VesselGraph, tree: str | int | None = None) -> Segments:
@@ -75,13 +81,13 @@ def segments_of(graph: VesselGraph, tree: str | int | None = None) -> Segments:
         radius[first],
         radius[first + 1],
         ids[branch],
+        np.ones(len(first), np.float32),
     )
 
 
 def joined(parts: list[Segments]) -> Segments:
     """Return all pieces of several lists; there must be one list at least."""
-    names = ("start", "end", "start_radius", "end_radius", "tree")
-    return Segments(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Segments(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Segments)))
 
 
 def tree_id(name: str | int | None) -> int:
@@ -97,85 +103,111 @@ def tree_id(name: str | int | None) -> int:
     return int(name) if name is not None and name in _TREE_IDS.values() else 0
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """The truth of one patch.
+def clarity_of(
+    radius: NDArray[np.floating], visibility: NDArray[np.floating], radii: tuple[float, float], visible: tuple[float, float]
+) -> Float32:
+    """Return how clearly vessels are shown, 0 to 1.
+
+    Two ramps, multiplied: one over the radius, and one over the contrast to noise times the radius in mm (at least 1), since
+    the eye adds up what it sees across a vessel.
 
     Parameters
     ----------
-    distance : (planes, rows, columns) float32 mm
-        To the nearest centerline that can be seen; ``reach`` where it is farther.
-    radius : same shape, float32 mm
-        Of the vessel at that nearest point; 0 beyond ``reach``.
-    tree_distance : (4, planes, rows, columns) float32 mm
-        To the nearest centerline of each label 0 to 3.
-    unseen : (planes, rows, columns) float32 mm
-        To the nearest centerline that cannot be seen.
+    radius : (n,) mm
+    visibility : (n,)
+        Contrast over the deviation of the noise in a voxel; its sign does not matter.
+    radii, visible : (low, high)
+        Where each ramp is 0 and 1.
+
+    Examples
+    --------
+    >>> clarity_of(np.array([0.5, 1.0, 4.0, 4.0]), np.array([9.0, -9.0, 0.3, 9.0]), (0.6, 1.4), (0.8, 2.4)).round(2).tolist()
+    [0.0, 0.5, 0.25, 1.0]
     """
 
+    def ramp(value: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+        return np.clip((value - low) / max(high - low, 1e-6), 0.0, 1.0)
+
+    return np.asarray(ramp(radius, *radii) * ramp(np.abs(visibility) * np.maximum(radius, 1.0), *visible), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The truth of one patch; all (planes, rows, columns) float32 but for ``tree_distance``.
+
+    Parameters
+    ----------
+    heat
+        clarity * exp(-d^2 / (2 s^2)) of the piece that gives most; 0 beyond the reach.
+    distance : mm
+        To the centerline of that piece; the reach where there is none.
+    radius : mm
+        Of the vessel there; 0 beyond the reach.
+    clarity
+        Of that piece; 0 beyond the reach.
+    tree_distance : (4, planes, rows, columns) mm
+        To the nearest centerline of each tree 0 to 3.
+    """
+
+    heat: Float32
     distance: Float32
     radius: Float32
+    clarity: Float32
     tree_distance: Float32
-    unseen: Float32
-
-    def is_clear(self, sigma: float) -> NDArray[np.bool_]:
-        """Return where the truth can be told: not within two sigmas of an unseen vessel unless a seen one is nearer."""
-        return (self.unseen >= self.distance) | (self.unseen >= 2.0 * sigma)
-
-    def heat(self, sigma: float) -> Float32:
-        """Return exp(-distance^2 / (2 sigma^2)), and 0 beyond the reach."""
-        heat = np.exp(-0.5 * (self.distance / np.float32(sigma)) ** 2)
-        return np.where(self.radius > 0, heat, np.float32(0.0)).astype(np.float32)
 
 
-def measure_target(segments: Segments, shape: tuple[int, int, int], step: float, reach: float) -> Target:
-    """Return distances, radii and trees on an isotropic grid.
+def measure_target(segments: Segments, shape: tuple[int, int, int], step: float, sigma: float) -> Target:
+    """Return heat, distances, radii and trees on an isotropic grid.
 
     Parameters
     ----------
     segments : Segments
-        Ends in voxels of the grid (voxel centres at whole numbers), radii in mm.
+        Ends in voxels of the grid (voxel centres at whole numbers), radii in mm. Pieces of hardly any clarity are not there.
     shape : (3,)
         Of the grid.
     step : mm
         Size of a voxel.
-    reach : mm
-        How far from a centerline anything is measured.
+    sigma : mm
+        Width of the heat. Wide vessels get a third of their radius, 2.5 mm at most: their middle cannot be told more exactly.
 
     Notes
     -----
     Exact: the distance to the piece itself and not to points on it. Work is proportional to the length of the centerlines times
-    ``reach`` squared.
+    the reach (:data:`REACH_SIGMAS`) squared.
 
     Examples
     --------
-    >>> line = Segments(np.array([[2.0, 2, 0]]), np.array([[2.0, 2, 4]]), np.ones(1), np.full(1, 3.0), np.ones(1, np.uint8))
-    >>> target = measure_target(line, (5, 5, 5), step=2.0, reach=6.0)
+    >>> ends, one = (np.array([[2.0, 2, 0]]), np.array([[2.0, 2, 4]])), np.ones(1, np.float32)
+    >>> target = measure_target(Segments(*ends, one, 3 * one, np.ones(1, np.uint8), one), (5, 5, 5), step=2.0, sigma=1.5)
     >>> float(target.distance[2, 3, 1]), float(target.radius[2, 3, 1]), float(target.tree_distance[2, 2, 2, 2])
     (2.0, 1.5, 6.0)
     """
-    low = np.minimum(segments.start, segments.end) - reach / step
-    high = np.maximum(segments.start, segments.end) + reach / step
-    near = segments.taken(np.asarray(((high >= 0) & (low <= np.array(shape) - 1.0)).all(axis=1)))
-    squared = np.full((UNSEEN + 1, *shape), np.float32((reach / step) ** 2), np.float32)
-    radius = np.zeros((UNSEEN + 1, *shape), np.float32)
-    _draw(near.start, near.end, near.start_radius, near.end_radius, near.tree, reach / step, squared, radius)
-    nearest = squared[:UNSEEN].argmin(axis=0)[None]
-    distance = np.sqrt(squared) * np.float32(step)
-    return Target(
-        np.take_along_axis(distance, nearest, 0)[0],
-        np.take_along_axis(radius, nearest, 0)[0],
-        distance[:UNSEEN],
-        distance[UNSEEN],
-    )
+    far = REACH_SIGMAS * sigma / step
+    low = np.minimum(segments.start, segments.end) - far
+    high = np.maximum(segments.start, segments.end) + far
+    touches = ((high >= 0) & (low <= np.array(shape) - 1.0)).all(axis=1)
+    near = segments.taken(np.asarray(touches & (segments.clarity >= _LEAST_CLARITY)))
+    cost = np.full(shape, np.inf, np.float32)
+    squared = np.full((1 + len(_TREE_IDS), *shape), np.float32(far**2), np.float32)
+    found = np.zeros((3, *shape), np.float32)
+    found[0] = far**2
+    ends, radii = (near.start, near.end), (near.start_radius, near.end_radius)
+    _draw(*ends, *radii, near.tree, near.clarity, far, sigma / step, step, cost, squared, found)
+    heat = np.exp(-cost)
+    return Target(heat, np.sqrt(found[0]) * np.float32(step), found[1], found[2], np.sqrt(squared) * np.float32(step))
 
 
 @njit(cache=True, nogil=True)
-def _draw(start, end, start_radius, end_radius, tree, far, squared, radius):  # type: ignore[no-untyped-def]
-    """Write the squared distance, voxels^2, and the radius of each piece where it is the nearest of its tree, in place."""
-    _, n_planes, n_rows, n_columns = squared.shape
+def _draw(  # type: ignore[no-untyped-def]  # noqa: PLR0913, PLR0917 - a kernel takes plain arrays
+    start, end, start_radius, end_radius, tree, clarity, far, sigma, step, cost, squared, found
+):
+    """Write the squared distance to each tree, and ``cost``, -log heat, with the piece that gives most heat, in place.
+
+    ``found``: its squared distance, radius and clarity. ``far`` and ``sigma`` are in voxels, radii in mm.
+    """
+    n_planes, n_rows, n_columns = cost.shape
     for i in range(len(tree)):
-        label = tree[i]
+        label, faint = tree[i], -np.log(clarity[i])
         az, ay, ax = start[i, 0], start[i, 1], start[i, 2]
         dz, dy, dx = end[i, 0] - az, end[i, 1] - ay, end[i, 2] - ax
         length2 = dz * dz + dy * dy + dx * dx
@@ -186,6 +218,12 @@ def _draw(start, end, start_radius, end_radius, tree, far, squared, radius):  # 
                     share = min(max(along / length2, 0.0), 1.0) if length2 > 0 else 0.0
                     oz, oy, ox = z - az - share * dz, y - ay - share * dy, x - ax - share * dx
                     d2 = oz * oz + oy * oy + ox * ox
-                    if d2 < squared[label, z, y, x]:
-                        squared[label, z, y, x] = d2
-                        radius[label, z, y, x] = start_radius[i] + share * (end_radius[i] - start_radius[i])
+                    if d2 >= far * far:
+                        continue
+                    squared[label, z, y, x] = min(squared[label, z, y, x], d2)
+                    radius = start_radius[i] + share * (end_radius[i] - start_radius[i])
+                    width = max(sigma, min(_WIDE_FRACTION * radius, _WIDEST) / step)
+                    here = faint + 0.5 * d2 / (width * width)
+                    if here < cost[z, y, x]:
+                        cost[z, y, x] = here
+                        found[0, z, y, x], found[1, z, y, x], found[2, z, y, x] = d2, radius, clarity[i]

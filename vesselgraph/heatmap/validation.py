@@ -17,12 +17,14 @@ from vesselgraph.heatmap.cases import TrainingCase
 from vesselgraph.heatmap.losses import NEAR
 from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.prediction import Maps, predict_maps
-from vesselgraph.heatmap.samples import REACH_SIGMAS
 from vesselgraph.heatmap.targets import Float32, Target, measure_target
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
 
 THRESHOLDS = np.round(np.arange(0.05, 1.0, 0.05), 2)
+CLEAR = 0.5
+"""Vessels of this clarity are to be found; those below are neither asked for nor forbidden."""
+
 _SLAB = 12
 _WINDOW = 96
 
@@ -52,9 +54,9 @@ def make_box(case: TrainingCase, config: TrainHeatmapConfig) -> Box:
     counts = case.counts[part]
     targets = {}
     for which, phases in _shown(list(case.phases)).items():
-        pieces = case.segments_seen(phases, config.least_visibility)
+        pieces = case.segments_seen(phases, config)
         moved = replace(pieces, start=pieces.start - first, end=pieces.end - first)
-        targets[which] = measure_target(moved, counts.shape, config.step, REACH_SIGMAS * config.sigma)
+        targets[which] = measure_target(moved, counts.shape, config.step, config.sigma)
     return Box({name: array[part].astype(np.float32) for name, array in case.phases.items()}, counts, targets, case.named)
 
 
@@ -69,11 +71,13 @@ def score_maps(maps: Maps, target: Target, box: Box, config: TrainHeatmapConfig)
     ``mse`` of the heat; ``threshold`` with the best ``f1`` of ``precision`` (share of the voxels hotter than it that lie within
     2 mm of a centerline) and ``recall`` (share of the centerline's voxels hotter than it); ``radius`` the median error of the
     radius on centerlines, as a share; ``identity`` the share of centerline voxels whose likeliest tree is the true one, NaN if
-    trees are not known. All where the truth counts and vessels can be seen.
+    trees are not known. All where the truth counts; the figures but ``mse`` leave out what lies near vessels of a clarity below
+    :data:`CLEAR`.
     """
-    inside = box.counts & target.is_clear(config.sigma)
+    close = target.distance <= NEAR
+    inside = box.counts & ~(close & (target.clarity < CLEAR))
+    close &= inside
     line = inside & (target.distance <= 0.87 * config.step)
-    close = inside & (target.distance <= NEAR)
     n_line = max(int(line.sum()), 1)
     best = {"f1": 0.0, "precision": 0.0, "recall": 0.0, "threshold": float(THRESHOLDS[0])}
     for threshold in THRESHOLDS:
@@ -86,7 +90,7 @@ def score_maps(maps: Maps, target: Target, box: Box, config: TrainHeatmapConfig)
     error = np.abs(np.log(np.maximum(maps.radius[line], 0.1) / np.maximum(target.radius[line], 0.1)))
     tree = target.tree_distance[:, line].argmin(axis=0)
     right = (maps.identity[:, line].argmax(axis=0) + 1 == tree)[tree > 0]
-    difference = (maps.heat - target.heat(config.sigma))[inside]
+    difference = (maps.heat - target.heat)[box.counts]
     return {
         "mse": float(np.mean(difference**2)) if len(difference) else float("nan"),
         **best,
@@ -113,7 +117,7 @@ def validate(
             for name, value in score_maps(maps, box.targets[which], box, config).items():
                 rows.setdefault(f"{which}/{name}", []).append(value)
             if number == 0 and which == "one" and picture is not None:
-                draw_picture(phases[names[0]], maps.heat, box, config, picture)
+                draw_picture(phases[names[0]], maps.heat, box, picture)
     return {name: _mean(values) for name, values in rows.items()}
 
 
@@ -122,12 +126,12 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def draw_picture(image: Float32, heat: Float32, box: Box, config: TrainHeatmapConfig, path: Path) -> None:
+def draw_picture(image: Float32, heat: Float32, box: Box, path: Path) -> None:
     """Write image, heat and truth side by side: a slab of 12 planes above, everything below, brightest along planes."""
     middle = len(image) // 2
     slab = slice(max(middle - _SLAB // 2, 0), middle + _SLAB // 2)
     ct = np.clip((image + 20.0) / 240.0, 0.0, 1.0) * np.where(box.counts, 1.0, 0.35)
-    truth = np.where(box.counts, box.targets["one"].heat(config.sigma), 0.0)
+    truth = np.where(box.counts, box.targets["one"].heat, 0.0)
     rows = [np.hstack([volume[planes].max(axis=0) for volume in (ct, heat, truth)]) for planes in (slab, slice(None))]
     picture = Image.fromarray(np.rint(np.vstack(rows) * 255.0).astype(np.uint8))
     with atomic_path(path) as temporary:
