@@ -100,10 +100,16 @@ def test_a_short_way_out_of_the_corridor_does_not_count():
         up, down = ([[4, 4 + h, column] for h in range(height)] for column in (8, 10))
         return ids_of(found, [*up, [4, 4 + height, 9], *down[::-1]])
 
-    assert len(leave_corridor([detour(2)], nearest, skeleton, found)[0]) == 0
-    tip, foot, _, path = leave_corridor([detour(6), detour(6)[::-1]], nearest, skeleton, found)
+    def leaving(*lines):
+        offset = np.cumsum([0, *(len(line) for line in lines)])
+        return leave_corridor(offset, np.concatenate(lines), nearest, skeleton, found)
+
+    assert len(leaving(detour(2))[0]) == 0
+    # The same way there and back is one.
+    tip, foot, _, path = leaving(detour(6), detour(6)[::-1], detour(2))
     assert (tip.tolist(), foot.tolist()) == ([8], [10])
     assert path[:, 1].max() == 10
+    assert len(leaving(detour(6), detour(7))[0]) == 2
 
 
 def test_back_tracking_explains_the_foreground_by_branches_that_hang_together():

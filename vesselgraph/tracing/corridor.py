@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -30,22 +28,75 @@ def _fill(skeleton, neighbours, nearest):  # type: ignore[no-untyped-def]
                 nearest[u] = i
 
 
-def corridor(foreground: Foreground, skeleton: IntArray) -> IntArray:
+def corridor(foreground: Foreground, skeleton: IntArray) -> NDArray[np.int32]:
     """Return for each voxel of the foreground the place in ``skeleton`` (ids) of the voxel it is or touches, (n,); -1: none."""
-    nearest = np.full(len(foreground), -1, np.int64)
+    nearest = np.full(len(foreground), -1, np.int32)
     _fill(skeleton, foreground.neighbours, nearest)
     return nearest
 
 
+@njit(cache=True, nogil=True)
+def _find_parts(offset, line, nearest, part, name):  # type: ignore[no-untyped-def]
+    """Fill first and last place (last < first: turned), tip, foot and a number made of the voxels of each part; how many."""
+    n = 0
+    for i in range(offset.size - 1):
+        before = -1
+        for j in range(offset[i], offset[i + 1]):
+            if nearest[line[j]] < 0:
+                continue
+            if before >= 0 and j - before > _N_OUTSIDE:
+                tip, foot = nearest[line[before]], nearest[line[j]]
+                if tip != foot:
+                    first, last = (before, j) if tip < foot else (j, before)
+                    part[n] = first, last
+                    name[n, 0], name[n, 1] = min(tip, foot), max(tip, foot)
+                    number, step = np.int64(0), 1 if last > first else -1
+                    for k in range(first, last + step, step):
+                        number = number * np.int64(1000003) + line[k]
+                    name[n, 2] = number
+                    n += 1
+            before = j
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _is_new(part, name, line):  # type: ignore[no-untyped-def]
+    """Return which parts differ from the one before them, (B,)."""
+    new = np.ones(len(part), np.bool_)
+    for i in range(1, len(part)):
+        a, b = part[i - 1], part[i]
+        length = abs(b[1] - b[0])
+        if (name[i] != name[i - 1]).any() or abs(a[1] - a[0]) != length:
+            continue
+        same = True
+        for k in range(length + 1):
+            same &= line[a[0] + (k if a[1] > a[0] else -k)] == line[b[0] + (k if b[1] > b[0] else -k)]
+        new[i] = not same
+    return new
+
+
+@njit(cache=True, nogil=True)
+def _draw(part, name, line, skeleton, voxels, offset, path):  # type: ignore[no-untyped-def]
+    for i in range(len(part)):
+        first, last = part[i]
+        step = 1 if last > first else -1
+        n = offset[i + 1] - offset[i]
+        for k in range(n):
+            # The voxels in the corridor are left out: the skeleton's own stand for them.
+            v = skeleton[name[i, 0]] if k == 0 else skeleton[name[i, 1]] if k == n - 1 else line[first + step * k]
+            for axis in range(3):
+                path[offset[i] + k, axis] = voxels[v, axis]
+
+
 def leave_corridor(
-    lines: Iterable[IntArray], nearest: IntArray, skeleton: IntArray, foreground: Foreground
+    offset: IntArray, line: IntArray, nearest: NDArray[np.int32], skeleton: IntArray, foreground: Foreground
 ) -> tuple[IntArray, IntArray, IntArray, IntArray]:
     """Return the parts of paths that leave the corridor for at least 3 voxels and come back to it elsewhere.
 
     Parameters
     ----------
-    lines : arrays of ids
-        Each a path of neighbouring voxels.
+    offset, line : (L + 1,), (K,)
+        Ids of the voxels of each path, neighbour by neighbour.
     nearest : (n,)
         From :func:`corridor`.
     skeleton : (S,)
@@ -60,20 +111,14 @@ def leave_corridor(
     offset, path : (B + 1,), (K, 3)
         Voxels from tip to foot.
     """
-    found: dict[tuple[int, int, bytes], IntArray] = {}
-    for line in lines:
-        inside = np.flatnonzero(nearest[line] >= 0)
-        for gap in np.flatnonzero(np.diff(inside) > _N_OUTSIDE):
-            part = line[inside[gap] : inside[gap + 1] + 1]
-            tip, foot = int(nearest[part[0]]), int(nearest[part[-1]])
-            if tip > foot:
-                tip, foot, part = foot, tip, part[::-1]
-            if tip != foot:
-                # The voxels in the corridor are left out: the skeleton's own stand for them.
-                found.setdefault((tip, foot, part.tobytes()), part[1:-1])
-    keys = sorted(found)
-    paths = [np.concatenate([[skeleton[k[0]]], found[k], [skeleton[k[1]]]]) for k in keys]
-    offset = np.concatenate([[0], np.cumsum([len(path) for path in paths])]).astype(np.int64)
-    ids = np.concatenate(paths) if paths else np.zeros(0, np.int64)
-    ends = np.array([k[:2] for k in keys], dtype=np.int64).reshape(-1, 2)
-    return ends[:, 0], ends[:, 1], offset, foreground.voxels[ids].astype(np.int64)
+    room = len(line) // _N_OUTSIDE + 1
+    part, name = np.empty((room, 2), np.int64), np.empty((room, 3), np.int64)
+    n = _find_parts(offset, line, nearest, part, name)
+    order = np.lexsort(name[:n].T[::-1])
+    part, name = part[order], name[order]
+    new = _is_new(part, name, line)
+    part, name = part[new], name[new]
+    ends = np.concatenate([[0], np.cumsum(np.abs(part[:, 1] - part[:, 0]) + 1)]).astype(np.int64)
+    path = np.empty((ends[-1], 3), np.int64)
+    _draw(part, name, line, skeleton, foreground.voxels, ends, path)
+    return name[:, 0], name[:, 1], ends, path

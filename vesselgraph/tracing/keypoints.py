@@ -1,16 +1,16 @@
 """Keypoint paths: minimal paths between neighbouring points of the ridges, for what thinning drew as one line or not at all.
 
 Strategy. A voxel lies on a ridge if it is at least as hot as both neighbours in most of the 13 directions through it; of these
-the hottest are kept, a few voxels apart, as keypoints. One front starts at all of them; where two basins touch, the pair of
-voxels that is reached earliest is their saddle, and the ways back from it on both sides are the cheapest path between the two
-keypoints. A path counts only where it leaves the corridor of the skeleton; paths that end at keypoints off the skeleton are
-carried on, along their cheapest other paths, until they come back to it.
+the hottest are kept, a few voxels apart, as keypoints. Each voxel of the foreground belongs to the basin of the keypoint from
+which it is reached at the least cost; where two basins touch, the pair of voxels that is reached earliest is their saddle, and
+the ways back from it on both sides are the cheapest path between the two keypoints. A path counts only where it leaves the
+corridor of the skeleton; paths that end at keypoints off the skeleton are carried on, along their cheapest other paths, until
+they come back to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -19,18 +19,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.threads import run_parts
+from vesselgraph.tracing.basins import find_basins
 from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.foreground import Foreground
-from vesselgraph.tracing.marching import March, march
 
 IntArray = NDArray[np.int64]
 
 # Of the 13 directions through a voxel of a straight ridge at least so many rise towards it from both sides.
 _N_RISING = 9
-_APART = 4.0
-_POWER = 3.0
+_APART = 3.5
 # Room for so many saddles a keypoint; more are counted and found in a second pass.
 _ROOM = 16
+_LEAST_HEAT = np.float32(1e-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Saddles:
     Attributes
     ----------
     pair : (P, 2)
-        Places in the list of keypoints, the lower first.
+        Places in the list of keypoints, the lower first; sorted.
     voxel : (P, 2)
         Ids of the two touching voxels, one in the basin of each.
     cost : (P,)
@@ -55,40 +55,40 @@ class Saddles:
 @njit(cache=True, nogil=True)
 def _mark_ridges(begin, end, neighbours, heat, is_ridge):  # type: ignore[no-untyped-def]
     for v in range(begin, end):
-        n = 0
+        n_left = 13 - _N_RISING
         for k in range(13):
             a, b = neighbours[v, k], neighbours[v, 25 - k]
-            n += (a < 0 or heat[a] <= heat[v]) and (b < 0 or heat[b] <= heat[v])
-        is_ridge[v] = n >= _N_RISING
+            n_left -= (a >= 0 and heat[a] > heat[v]) or (b >= 0 and heat[b] > heat[v])
+            if n_left < 0:
+                break
+        is_ridge[v] = n_left >= 0
 
 
 @njit(cache=True, nogil=True)
-def _thin_out(order, voxels, neighbours, apart, blocked):  # type: ignore[no-untyped-def]
-    """Return those voxels of ``order``, taken in turn, that no earlier one blocks: each blocks all within ``apart``."""
-    chosen = np.empty(order.size, np.int64)
-    queue = np.empty(4096, np.int64)
-    seen = np.full(len(voxels), -1, np.int32)
+def _thin_out(order, voxels, shape, apart):  # type: ignore[no-untyped-def]
+    """Return those voxels of ``order``, taken in turn, that are at least ``apart`` from all earlier ones."""
+    edge = max(int(np.ceil(apart)), 1)
+    cells = (shape[0] // edge + 1, shape[1] // edge + 1, shape[2] // edge + 1)
+    newest = np.full(cells, -1, np.int32)
+    earlier, chosen = np.empty(order.size, np.int32), np.empty(order.size, np.int64)
     n = 0
     for v in order:
-        if blocked[v]:
-            continue
-        chosen[n] = v
-        queue[0], seen[v] = v, n
-        first, last = 0, 1
-        while first < last:
-            u = queue[first]
-            first += 1
-            blocked[u] = True
-            for k in range(26):
-                w = neighbours[u, k]
-                if w < 0 or seen[w] == n or last == queue.size:
-                    continue
-                seen[w] = n
-                z, y, x = voxels[w, 0] - voxels[v, 0], voxels[w, 1] - voxels[v, 1], voxels[w, 2] - voxels[v, 2]
-                if z * z + y * y + x * x < apart * apart:
-                    queue[last] = w
-                    last += 1
-        n += 1
+        z, y, x = voxels[v]
+        a, b, c = z // edge, y // edge, x // edge
+        is_free = True
+        for i in range(max(a - 1, 0), min(a + 2, cells[0])):
+            for j in range(max(b - 1, 0), min(b + 2, cells[1])):
+                for k in range(max(c - 1, 0), min(c + 2, cells[2])):
+                    m = newest[i, j, k]
+                    while m >= 0 and is_free:
+                        w = chosen[m]
+                        dz, dy, dx = voxels[w, 0] - z, voxels[w, 1] - y, voxels[w, 2] - x
+                        is_free = dz * dz + dy * dy + dx * dx >= apart * apart
+                        m = earlier[m]
+        if is_free:
+            chosen[n], earlier[n] = v, newest[a, b, c]
+            newest[a, b, c] = n
+            n += 1
     return chosen[:n]
 
 
@@ -108,7 +108,7 @@ def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  #
             u = neighbours[v, k]
             if u < 0 or source[u] == own or source[u] < 0:
                 continue
-            low, high = (u, v) if source[u] < own else (v, u)
+            low, high = (np.int64(u), np.int64(v)) if source[u] < own else (np.int64(v), np.int64(u))
             a, b = source[low], source[high]
             both = time[u] + time[v]
             i = first[a]
@@ -156,32 +156,31 @@ def find_keypoints(foreground: Foreground, heat: NDArray[np.float32], apart: flo
     run_parts(lambda begin, end: _mark_ridges(begin, end, foreground.neighbours, heat, is_ridge), len(foreground))
     ridge = np.flatnonzero(is_ridge)
     order = ridge[np.argsort(-heat[ridge], kind="stable")]
-    return _thin_out(order, foreground.voxels, foreground.neighbours, float(apart), np.zeros(len(foreground), np.bool_))
+    return _thin_out(order, foreground.voxels, foreground.shape, float(apart))
 
 
-def find_saddles(
-    foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray, march: March = march
-) -> tuple[Saddles, NDArray[np.int32]]:
+def find_saddles(foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray) -> tuple[Saddles, NDArray[np.int32]]:
     """Return the cheapest path between each two keypoints whose basins touch, and the ways back (n,) to the keypoints.
 
-    A front starts at all keypoints; its speed is heat to the third power.
+    A voxel's width costs 1 over the third power of its heat.
     """
-    speed = np.maximum(heat.astype(np.float64), 1e-3) ** _POWER
-    arrival = march(foreground, speed, keypoints, np.ones(3))
+    floored = np.maximum(heat, _LEAST_HEAT)
+    slowness: NDArray[np.float32] = np.reciprocal(floored * floored * floored)
+    time, source, previous = find_basins(foreground, slowness, keypoints)
     room, n = 0, _ROOM * max(len(keypoints), 1)
     while n > room:
         room = n
         first, later = np.full(len(keypoints), -1, np.int64), np.empty(room, np.int64)
         pair, cost, voxel = np.empty((room, 2), np.int64), np.empty(room), np.empty((room, 2), np.int64)
-        n = _find_saddles(foreground.neighbours, arrival.source, arrival.time, first, pair, cost, voxel, later)
+        n = _find_saddles(foreground.neighbours, source, time, first, pair, cost, voxel, later)
     order = np.lexsort((pair[:n, 1], pair[:n, 0]))
-    return Saddles(pair[order], voxel[order], cost[order]), arrival.previous
+    return Saddles(pair[order], voxel[order], cost[order]), previous
 
 
 def propose_keypoint_paths(
-    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray, march: March = march
+    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, NDArray[np.uint8]]:
-    """Return the keypoint paths that leave the corridor of the skeleton.
+    """Return the paths between keypoints that leave the corridor of the skeleton: see ``corridor.leave_corridor``.
 
     Parameters
     ----------
@@ -191,15 +190,11 @@ def propose_keypoint_paths(
         Heat of each.
     skeleton : (S,)
         Ids of the voxels of the skeleton.
-    march : function
-        ``marching.march`` or its twin on another device.
 
     Returns
     -------
-    tip, foot : (B,)
-        Places in ``skeleton`` where a path leaves it and comes back.
-    offset, path : (B + 1,), (K, 3)
-        Voxels of each path, tip first.
+    tip, foot, offset, path
+        Those of ``leave_corridor``.
     support : (S,) uint8
         1 where a path between keypoints goes along the skeleton, in its corridor.
 
@@ -209,56 +204,92 @@ def propose_keypoint_paths(
     """
     nearest = corridor(foreground, skeleton)
     keypoints = find_keypoints(foreground, heat)
-    saddles, previous = find_saddles(foreground, heat, keypoints, march)
+    saddles, previous = find_saddles(foreground, heat, keypoints)
     off = nearest[keypoints] < 0
     outer = np.flatnonzero(off[saddles.pair].any(axis=1) | (nearest[saddles.voxel] < 0).any(axis=1))
-    lines = (
-        np.concatenate([_leg(previous, saddles, edge, is_forward)[int(i > 0) :] for i, (edge, is_forward) in enumerate(route)])
-        for route in _routes(saddles, off, outer)
-    )
     support = np.zeros(len(skeleton), np.uint8)
     _follow_all(previous, saddles.voxel.ravel(), nearest, support)
-    return *leave_corridor(lines, nearest, skeleton, foreground), support
+    return *leave_corridor(*_routes(saddles, off, outer, previous), nearest, skeleton, foreground), support
 
 
-def _leg(previous: NDArray[np.int32], saddles: Saddles, edge: int, is_forward: bool) -> IntArray:
-    """Return the voxels of the path of a saddle, from its first keypoint to its second or back."""
-    there, back = (_back(previous, int(v)) for v in saddles.voxel[edge])
-    line = np.concatenate([there[::-1], back])
-    return line if is_forward else line[::-1]
+@njit(cache=True, nogil=True)
+def _append_leg(previous, there, back, is_first, line, n):  # type: ignore[no-untyped-def]
+    """Append the voxels from the keypoint of ``there`` over both voxels of a saddle to that of ``back``; return the new length.
+
+    Of a leg that is not the first, the keypoint is there already.
+    """
+    length, v = 0, there
+    while v >= 0:
+        length += 1
+        v = previous[v]
+    v = there
+    for i in range(n + length - (1 if is_first else 2), n - 1, -1):
+        line[i] = v
+        v = previous[v]
+    n += length if is_first else length - 1
+    v = back
+    while v >= 0:
+        line[n] = v
+        n += 1
+        v = previous[v]
+    return n
 
 
-def _back(previous: NDArray[np.int32], start: int) -> IntArray:
-    path = [start]
-    while previous[path[-1]] >= 0:
-        path.append(int(previous[path[-1]]))
-    return np.array(path, dtype=np.int64)
+@njit(cache=True, nogil=True)
+def _walk_routes(outer, pair, voxel, before, over, reached, previous, offset, line):  # type: ignore[no-untyped-def]
+    """Fill the voxels of the route through each outer saddle; return how many routes there are, -1 if the room is too small."""
+    n_routes = 0
+    head = np.empty(before.size, np.int64)
+    for e in outer:
+        a, b = pair[e]
+        if not (reached[a] and reached[b]) or before[a] == b or before[b] == a:
+            continue
+        n_head, tail = 1, b
+        head[0] = a
+        while before[head[n_head - 1]] >= 0:
+            head[n_head] = before[head[n_head - 1]]
+            n_head += 1
+        while before[tail] >= 0:
+            tail = before[tail]
+        if head[n_head - 1] == tail:
+            continue
+        first = n = offset[n_routes]
+        if line.size - n < previous.size + before.size:
+            return -1
+        for i in range(n_head - 1, 0, -1):
+            over_i = over[head[i - 1]]
+            side = 0 if head[i] < head[i - 1] else 1
+            n = _append_leg(previous, voxel[over_i, side], voxel[over_i, 1 - side], n == first, line, n)
+        n = _append_leg(previous, voxel[e, 0], voxel[e, 1], n == first, line, n)
+        stop = b
+        while before[stop] >= 0:
+            side = 0 if stop < before[stop] else 1
+            n = _append_leg(previous, voxel[over[stop], side], voxel[over[stop], 1 - side], False, line, n)
+            stop = before[stop]
+        n_routes += 1
+        offset[n_routes] = n
+    return n_routes
 
 
-def _routes(saddles: Saddles, off: NDArray[np.bool_], outer: IntArray) -> list[list[tuple[int, bool]]]:
-    """Return for each of the ``outer`` saddles the run of saddles through it from one skeleton keypoint to another."""
+def _routes(
+    saddles: Saddles, off: NDArray[np.bool_], outer: IntArray, previous: NDArray[np.int32]
+) -> tuple[IntArray, IntArray]:
+    """Return for each of the ``outer`` saddles the way over it from one skeleton keypoint to another: offsets and ids."""
     n = len(off)
-    link = coo_array((saddles.cost, (saddles.pair[:, 0], saddles.pair[:, 1])), shape=(n, n)).tocsr()
+    offset = np.zeros(len(outer) + 1, np.int64)
     onto = np.flatnonzero(~off)
     if not len(onto) or not len(outer):
-        return []
+        return offset[:1], np.zeros(0, np.int64)
+    link = coo_array((saddles.cost, (saddles.pair[:, 0], saddles.pair[:, 1])), shape=(n, n)).tocsr()
     cost, before, _ = dijkstra(link, directed=False, indices=onto, min_only=True, return_predecessors=True)
-    number = {(int(a), int(b)): e for e, (a, b) in enumerate(saddles.pair)}
-    routes = []
-    for e in outer:
-        a, b = (int(k) for k in saddles.pair[e])
-        if not (np.isfinite(cost[a]) and np.isfinite(cost[b])) or before[a] == b or before[b] == a:
-            continue
-        head, tail = _walk_back(before, a), _walk_back(before, b)
-        if head[-1] == tail[-1]:
-            continue
-        stops = [*head[::-1], *tail]
-        routes.append([(number[min(p, q), max(p, q)], p < q) for p, q in pairwise(stops)])
-    return routes
-
-
-def _walk_back(before: NDArray[np.int32], start: int) -> list[int]:
-    stops = [start]
-    while before[stops[-1]] >= 0:
-        stops.append(int(before[stops[-1]]))
-    return stops
+    # The saddle over which each keypoint off the skeleton is reached.
+    key = np.minimum(np.arange(n), before) * n + np.maximum(np.arange(n), before)
+    over = np.searchsorted(saddles.pair[:, 0] * n + saddles.pair[:, 1], key)
+    room, n_routes = 0, -1
+    while n_routes < 0:
+        room = max(2 * room, 2 * (len(previous) + n))
+        line = np.empty(room, np.int64)
+        n_routes = _walk_routes(
+            outer, saddles.pair, saddles.voxel, before, over, np.isfinite(cost), previous, offset, line
+        )  # fmt: skip
+    return offset[: n_routes + 1], line[: offset[n_routes]]

@@ -12,7 +12,6 @@ from vesselgraph.config import TraceConfig
 from vesselgraph.tracing.bridges import propose_bridges
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.keypoints import propose_keypoint_paths
-from vesselgraph.tracing.marching import March, march
 from vesselgraph.tracing.rivulet import propose_rivulet_paths
 from vesselgraph.tracing.skeleton import Chains
 
@@ -83,7 +82,6 @@ def propose_links(
     chains: Chains,
     config: TraceConfig,
     voxel: float,
-    march: March = march,
 ) -> Links:
     """Return the candidates of all generators besides thinning, each once.
 
@@ -101,8 +99,6 @@ def propose_links(
         Gap length, turning limit, number of bridges a tip, which generators run.
     voxel : mm
         Size of a voxel.
-    march : function
-        ``marching.march`` or its twin on another device.
 
     Returns
     -------
@@ -115,7 +111,7 @@ def propose_links(
     if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
         ids, values = skeleton_ids(foreground, voxels), heat[tuple(foreground.voxels.T)]
         if config.keypoint_paths:
-            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids, march)))
+            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids)))
         if config.rivulet_paths:
             parts.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
     return merge_links(parts)

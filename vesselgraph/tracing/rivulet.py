@@ -11,8 +11,6 @@ IEEE Trans. Med. Imaging 37 (2018).
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -158,30 +156,10 @@ def back_track(
 def propose_rivulet_paths(
     foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, NDArray[np.uint8]]:
-    """Return the branches of :func:`back_track` where they leave the corridor of the skeleton.
-
-    Parameters
-    ----------
-    foreground : Foreground
-        n voxels.
-    heat : (n,)
-        Heat of each.
-    skeleton : (S,)
-        Ids of the voxels of the skeleton.
-
-    Returns
-    -------
-    tip, foot : (B,)
-        Places in ``skeleton``.
-    offset, path : (B + 1,), (K, 3)
-        Voxels of each path, tip first.
-    support : (S,) uint8
-        1 where a branch goes along the skeleton, in its corridor.
-    """
+    """Return the branches of :func:`back_track` that leave the corridor: as ``keypoints.propose_keypoint_paths`` does."""
     nearest = corridor(foreground, skeleton)
     offset, path, _ = back_track(foreground, heat, depth_of(foreground))
     support = np.zeros(len(skeleton), np.uint8)
     along = nearest[path]
     support[along[along >= 0]] = 1
-    lines = (path[a:b] for a, b in pairwise(offset))
-    return *leave_corridor(lines, nearest, skeleton, foreground), support
+    return *leave_corridor(offset, path, nearest, skeleton, foreground), support
