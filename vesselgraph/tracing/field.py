@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vesselgraph.config import TraceConfig
 from vesselgraph.errors import SpaceMismatchError
-from vesselgraph.resampling import isotropic_grid, resample, resample_like
+from vesselgraph.resampling import resample_like
 from vesselgraph.space import Space
 from vesselgraph.threads import run_parts
 from vesselgraph.tracing.foreground import Foreground, find_foreground, sample_list
 from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.tracing.isotropic import isotropic_near
 from vesselgraph.volume import Heatmap, Volume
 
 Float32 = NDArray[np.float32]
@@ -24,6 +24,11 @@ Float64 = NDArray[np.float64]
 
 DEPTH_LIMIT_VOX = 10
 """Deeper voxels of heat count as this deep; of a mask the depth is exact."""
+
+# How far beyond half a gap heat is read: a capsule's width, and what a gap may be longer on the grid.
+_MARGIN_VOX = 8.0
+# Rim of the box around the foreground of anisotropic heat, in its own voxels.
+_RIM = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,7 @@ Find = Callable[[Float32, float, int | None], tuple[Foreground, Float32]]
 def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, find: Find) -> Field | None:
     """Return the field of a heatmap inside of a region; None if nothing is hotter than the threshold.
 
-    Isotropic heat is used where it lies. Other heat is resampled, around its foreground only, to the finest of its spacings; a
+    Isotropic heat is used where it lies. Other heat is brought to the finest of its spacings, around its foreground only; a
     mask by its signed distance to the wall.
 
     Raises
@@ -87,11 +92,14 @@ def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, fin
     heat = heatmap.heat if region is None else heat_inside(heatmap.heat, region)
     radius = heatmap.radius
     if not heat.space.is_isotropic:
-        box = _box_around(find_foreground(heat.array, 0.0 if from_mask else threshold, joined=False), 3)
-        if box is None:
+        voxels = find_foreground(frozen(heat.array), threshold, joined=False).voxels
+        if len(voxels) == 0:
             return None
-        heat, radius = heat.crop(*box), None if radius is None else radius.crop(*box)
-        heat, radius = _isotropic(heat, radius, from_mask=from_mask)
+        first, last = _box_around(voxels, heat.shape)
+        heat, radius = heat.crop(first, last), None if radius is None else radius.crop(first, last)
+        # A bridge is at most so far from the nearer of the vessels it joins.
+        reach = 0.5 * config.max_gap + _MARGIN_VOX * float(heat.space.spacing.min())
+        heat, radius = isotropic_near(heat, radius, voxels - np.array(first, np.int32), reach, from_mask=from_mask)
     values = frozen(heat.array)
     foreground, depth = find(values, threshold, None if from_mask else DEPTH_LIMIT_VOX)
     if len(foreground) == 0:
@@ -140,30 +148,8 @@ def heat_inside(heat: Volume, region: Volume) -> Volume:
     return heat.with_array(np.where(inside.array, heat.array, np.zeros(1, heat.array.dtype)))
 
 
-def _box_around(foreground: Foreground, margin: int) -> tuple[tuple[int, int, int], tuple[int, int, int]] | None:
-    """Return the first and one-past-last index of the box of the voxels plus a margin; None if there are none."""
-    if len(foreground) == 0:
-        return None
-    first = np.maximum(foreground.voxels.min(axis=0) - margin, 0)
-    last = np.minimum(foreground.voxels.max(axis=0) + 1 + margin, foreground.shape)
+def _box_around(voxels: NDArray[np.int32], shape: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the first and one-past-last index of the box of the voxels plus a margin, so that it does not hang on the box."""
+    first = np.maximum(voxels.min(axis=0) - _RIM, 0)
+    last = np.minimum(voxels.max(axis=0) + 1 + _RIM, shape)
     return tuple(first.tolist()), tuple(last.tolist())
-
-
-def _isotropic(heat: Volume, radius: Volume | None, *, from_mask: bool) -> tuple[Volume, Volume | None]:
-    space, shape = isotropic_grid(heat, float(heat.space.spacing.min()))
-    if from_mask:
-        fine = resample(_signed_depth(heat), space, shape, fill=-1.0)
-        fine = fine.with_array((fine.array >= 0).astype(np.float32))
-    else:
-        fine = resample(heat, space, shape, fill=0.0)
-    return fine, None if radius is None else resample(radius, space, shape, interpolation="nearest", fill=0.0)
-
-
-def _signed_depth(mask: Volume) -> Volume:
-    """Return the distance to the wall in mm, positive inside: what shape-based interpolation resamples."""
-    inside = mask.array > 0.5
-    spacing = mask.space.spacing
-    half = 0.5 * float(spacing.min())
-    depth = ndimage.distance_transform_edt(inside, sampling=spacing) - half
-    outside = ndimage.distance_transform_edt(~inside, sampling=spacing) - half
-    return mask.with_array(np.where(inside, depth, -outside).astype(np.float32))
