@@ -19,9 +19,21 @@ from vesselgraph.tracing.ridges import plane_axes
 FloatArray = NDArray[np.float64]
 
 N_RAYS = 24
+_COS = np.cos(2.0 * np.pi * np.arange(N_RAYS) / N_RAYS)
+_SIN = np.sin(2.0 * np.pi * np.arange(N_RAYS) / N_RAYS)
 _RAY_STEP = 0.25
 _LEAK_FACTOR = 1.5
 _N_PASSES = 4
+
+
+def _disc() -> FloatArray:
+    """Return place along both axes and weight of the points of a disc of radius 1: eight on each of two rings, (16, 3)."""
+    ring, k = np.repeat([1.0, 2.0], 8), np.tile(np.arange(8.0), 2)
+    angle = 2.0 * np.pi * (k + 0.5 * (ring % 2)) / 8.0
+    return np.stack([0.5 * ring * np.cos(angle), 0.5 * ring * np.sin(angle), ring], axis=1)
+
+
+_DISC = _disc()
 
 
 @njit(cache=True, nogil=True)
@@ -80,19 +92,17 @@ def _wall_section(volume, point, first, second, longest, rays, shift):  # type: 
         shift[:] = 0.0
         return 0.0
     for k in range(N_RAYS):
-        angle = 2.0 * math.pi * k / N_RAYS
-        c, s = math.cos(angle), math.sin(angle)
+        c, s = _COS[k], _SIN[k]
         d0, d1, d2 = c * first[0] + s * second[0], c * first[1] + s * second[1], c * first[2] + s * second[2]
         rays[k] = ray_length(volume, 0.5, point[0], point[1], point[2], d0, d1, d2, longest)
     # Rays that run into another vessel are cut at a multiple of the median ray.
     cut = _LEAK_FACTOR * np.median(rays)
     area, move_a, move_b = 0.0, 0.0, 0.0
     for k in range(N_RAYS):
-        angle = 2.0 * math.pi * k / N_RAYS
         length = min(rays[k], cut)
         area += length * length
-        move_a += length * math.cos(angle)
-        move_b += length * math.sin(angle)
+        move_a += length * _COS[k]
+        move_b += length * _SIN[k]
     for k in range(3):
         shift[k] = 2.0 / N_RAYS * (move_a * first[k] + move_b * second[k])
     return math.sqrt(area / N_RAYS)
@@ -104,21 +114,18 @@ def _heat_shift(heat, point, first, second, reach, shift):  # type: ignore[no-un
     value = sample(heat, point[0], point[1], point[2])
     total = value * value
     move_a, move_b = 0.0, 0.0
-    for ring in range(1, 3):
-        radius = 0.5 * ring * reach
-        for k in range(8):
-            angle = 2.0 * math.pi * (k + 0.5 * (ring % 2)) / 8.0
-            a, b = radius * math.cos(angle), radius * math.sin(angle)
-            value = sample(
-                heat,
-                point[0] + a * first[0] + b * second[0],
-                point[1] + a * first[1] + b * second[1],
-                point[2] + a * first[2] + b * second[2],
-            )
-            weight = value * value * ring
-            total += weight
-            move_a += weight * a
-            move_b += weight * b
+    for k in range(_DISC.shape[0]):
+        a, b = reach * _DISC[k, 0], reach * _DISC[k, 1]
+        value = sample(
+            heat,
+            point[0] + a * first[0] + b * second[0],
+            point[1] + a * first[1] + b * second[1],
+            point[2] + a * first[2] + b * second[2],
+        )
+        weight = value * value * _DISC[k, 2]
+        total += weight
+        move_a += weight * a
+        move_b += weight * b
     scale = 1.0 / total if total > 1e-12 else 0.0
     for k in range(3):
         shift[k] = scale * (move_a * first[k] + move_b * second[k])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from vesselgraph.config import TraceConfig
 from vesselgraph.tracing.bridges import propose_bridges
@@ -21,7 +21,9 @@ THINNING, BRIDGE, KEYPOINT, RIVULET = 1, 2, 4, 8
 """Bit flags of the generators."""
 
 # Two links are one if their ends, and all voxels of the shorter, are at most so many voxels from the other.
-_SAME_END, _SAME_PATH = 3.0, 2.0
+_SAME_END, _SAME_PATH = 3, 2
+# Ends that are close lie in the same cell of so many voxels, or in cells next to each other.
+_CELL = 5
 _COVERED = 0.8
 
 
@@ -136,46 +138,78 @@ def merge_links(parts: list[Links]) -> Links:
     Two links share a corridor if their ends are at most 3 voxels apart and every voxel of the shorter one lies within 2
     voxels of the longer one. The one of the earlier part stays, or within a part the one with fewer voxels.
     """
-    paths = [part.voxels_of(i) for part in parts for i in range(len(part))]
     support = np.bitwise_or.reduce([part.support for part in parts])
-    if not paths:
+    tip, foot, flags = (np.concatenate([getattr(part, k) for part in parts]) for k in ("tip", "foot", "generator"))
+    if not len(tip):
         return replace(no_links(len(support)), support=support)
-    ends = np.concatenate([np.stack([part.tip, part.foot], axis=1) for part in parts])
-    flags = np.concatenate([part.generator for part in parts])
+    path = np.concatenate([part.path for part in parts])
+    size = np.concatenate([np.diff(part.offset) for part in parts])
+    offset = np.concatenate([[0], np.cumsum(size)])
     part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    keep = np.ones(len(paths), np.bool_)
-    rank = np.lexsort((ends[:, 1], ends[:, 0], np.array([len(path) for path in paths]), part_of))
-    place = np.argsort(rank)
-    pairs = _close_ends(paths)
-    first, second = np.minimum(place[pairs[:, 0]], place[pairs[:, 1]]), np.maximum(place[pairs[:, 0]], place[pairs[:, 1]])
-    for a, b in sorted(
-        set(zip(rank[first].tolist(), rank[second].tolist(), strict=True)), key=lambda p: (place[p[0]], place[p[1]])
-    ):
-        if keep[a] and keep[b] and _same_corridor(paths[a], paths[b]):
-            keep[b] = False
-            flags[a] |= flags[b]
-    kept = np.flatnonzero(keep)
-    turned = ends[kept, 0] > ends[kept, 1]
-    ordered = [paths[i][::-1] if turn else paths[i] for i, turn in zip(kept, turned, strict=True)]
-    pair = np.sort(ends[kept], axis=1)
-    order = np.lexsort((kept, pair[:, 1], pair[:, 0]))
-    chosen = [ordered[i] for i in order]
-    offset = np.concatenate([[0], np.cumsum([len(path) for path in chosen])]).astype(np.int64)
-    return Links(pair[order, 0], pair[order, 1], offset, np.concatenate(chosen), flags[kept][order], support)
+    kept = np.flatnonzero(_merge(path, offset, np.lexsort((foot, tip, size, part_of)), flags))
+    low, high = np.minimum(tip, foot)[kept], np.maximum(tip, foot)[kept]
+    order = np.lexsort((kept, high, low))
+    kept = kept[order]
+    # Voxels from the lower end to the higher one.
+    turned, size = tip[kept] > foot[kept], size[kept]
+    first, step = np.where(turned, offset[kept + 1] - 1, offset[kept]), np.where(turned, -1, 1)
+    start = np.concatenate([[0], np.cumsum(size)])
+    along = np.arange(start[-1]) - np.repeat(start[:-1], size)
+    voxels = path[np.repeat(first, size) + np.repeat(step, size) * along]
+    return Links(low[order], high[order], start, voxels, flags[kept], support)
 
 
-def _close_ends(paths: list[IntArray]) -> IntArray:
-    """Return pairs of paths whose ends are close, in either direction, (P, 2)."""
-    ends = np.array([np.concatenate([path[0], path[-1]]) for path in paths], dtype=np.float64)
-    tree, turned = cKDTree(ends), cKDTree(ends[:, [3, 4, 5, 0, 1, 2]])
-    near = _SAME_END * np.sqrt(2.0)
-    same = tree.query_pairs(near, output_type="ndarray")
-    across = tree.sparse_distance_matrix(turned, near, output_type="ndarray")
-    crossed = np.stack([across["i"], across["j"]], axis=1)
-    return np.concatenate([same, crossed[crossed[:, 0] < crossed[:, 1]]]).astype(np.int64)
+@njit(cache=True, nogil=True)
+def _merge(path, offset, rank, flags):  # type: ignore[no-untyped-def]
+    """Return which links stay, (B,), taken in the order of ``rank``; their flags receive those of the ones that go."""
+    n = rank.size
+    place, keep = np.empty(n, np.int64), np.ones(n, np.bool_)
+    shape = (path[:, 0].max() // _CELL + 1, path[:, 1].max() // _CELL + 1, path[:, 2].max() // _CELL + 1)
+    newest, earlier = np.full(shape, -1, np.int32), np.empty(2 * n, np.int32)
+    for i in range(n):
+        place[rank[i]] = i
+        for side in range(2):
+            z, y, x = path[offset[i + side] - side] // _CELL
+            earlier[2 * i + side] = newest[z, y, x]
+            newest[z, y, x] = 2 * i + side
+    for a in rank:
+        if not keep[a]:
+            continue
+        start, stop = path[offset[a]], path[offset[a + 1] - 1]
+        c = start // _CELL
+        for z in range(max(c[0] - 1, 0), min(c[0] + 2, shape[0])):
+            for y in range(max(c[1] - 1, 0), min(c[1] + 2, shape[1])):
+                for x in range(max(c[2] - 1, 0), min(c[2] + 2, shape[2])):
+                    end = newest[z, y, x]
+                    while end >= 0:
+                        b, side = end >> 1, end & 1
+                        end = earlier[end]
+                        if not keep[b] or place[b] <= place[a]:
+                            continue
+                        near, far = path[offset[b + side] - side], path[offset[b + 1 - side] - 1 + side]
+                        if _squared(start, near) + _squared(stop, far) > 2 * _SAME_END**2:
+                            continue
+                        if _same_corridor(path[offset[a] : offset[a + 1]], path[offset[b] : offset[b + 1]]):
+                            keep[b] = False
+                            flags[a] |= flags[b]
+    return keep
 
 
-def _same_corridor(a: IntArray, b: IntArray) -> bool:
+@njit(cache=True, nogil=True)
+def _squared(a, b):  # type: ignore[no-untyped-def]
+    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
+
+
+@njit(cache=True, nogil=True)
+def _same_corridor(a, b):  # type: ignore[no-untyped-def]
+    """Return whether every voxel of the shorter of two paths lies close to the other."""
     short, long = (a, b) if len(a) <= len(b) else (b, a)
-    apart = np.linalg.norm(short[:, None].astype(np.float64) - long[None], axis=2)
-    return bool(apart.min(axis=1).max() <= _SAME_PATH)
+    for i in range(len(short)):
+        is_near = False
+        for j in range(len(long)):
+            if _squared(short[i], long[j]) <= _SAME_PATH**2:
+                is_near = True
+                break
+        if not is_near:
+            return False
+    return True

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy import sparse
 
-from vesselgraph.tracing.topology import OFFSETS
+from vesselgraph.tracing.foreground import from_list
 
 IntArray = NDArray[np.int64]
 
@@ -41,39 +40,54 @@ class Chains:
     members: IntArray
 
 
+@njit(cache=True, nogil=True)
+def _joined(neighbours):  # type: ignore[no-untyped-def]
+    """Return the rows of a neighbour table one after the other without what is -1, and where each starts."""
+    start = np.zeros(len(neighbours) + 1, np.int64)
+    for v in range(len(neighbours)):
+        start[v + 1] = start[v]
+        for k in range(26):
+            start[v + 1] += neighbours[v, k] >= 0
+    found, n = np.empty(start[-1], np.int64), 0
+    for v in range(len(neighbours)):
+        for k in range(26):
+            if neighbours[v, k] >= 0:
+                found[n] = neighbours[v, k]
+                n += 1
+    return start, found
+
+
 def neighbour_pairs(voxels: IntArray, shape: tuple[int, ...]) -> tuple[IntArray, IntArray]:
     """Return the 26-neighbourhood of voxels, (S, 3) in raster order, as CSR arrays ``start`` (S + 1,) and ``neighbour``."""
-    padded = np.array(shape) + 2
-    flat = np.array([padded[1] * padded[2], padded[2], 1])
-    keys = (voxels + 1) @ flat
-    rows, columns = [], []
-    for step in OFFSETS @ flat:
-        wanted = keys + step
-        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        found = np.flatnonzero(keys[place] == wanted) if len(keys) else np.zeros(0, np.int64)
-        rows.append(found)
-        columns.append(place[found])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    order = np.lexsort((column, row))
-    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(voxels)))])
-    return start.astype(np.int64), column[order].astype(np.int64)
+    planes, rows, columns = shape
+    n_on_line = np.bincount(voxels[:, 0] * rows + voxels[:, 1], minlength=planes * rows)
+    row_start = np.concatenate([[0], np.cumsum(n_on_line)]).astype(np.int64)
+    start, found = _joined(from_list((planes, rows, columns), voxels.astype(np.int32), row_start).neighbours)
+    return start, found
 
 
-def _label_nodes(start: IntArray, neighbour: IntArray, forced: NDArray[np.bool_]) -> tuple[IntArray, int]:
-    """Number the nodes: clusters of voxels with more than two neighbours, curve ends, and forced voxels."""
-    count = np.diff(start)
-    branching = count > 2
-    row = np.repeat(np.arange(len(count)), count)
-    joined = branching[row] & branching[neighbour]
-    cluster = sparse.csr_matrix(
-        (np.ones(int(joined.sum()), np.int8), (row[joined], neighbour[joined])), shape=(len(count), len(count))
-    )
-    _, label = sparse.csgraph.connected_components(cluster, directed=False)
-    is_node = branching | (count == 1) | forced
-    node = np.full(len(count), -1, np.int64)
-    names, inverse = np.unique(label[is_node], return_inverse=True)
-    node[is_node] = inverse
-    return node, len(names)
+@njit(cache=True, nogil=True)
+def _label_nodes(start, neighbour, forced, node):  # type: ignore[no-untyped-def]
+    """Number the nodes by their first voxels: clusters of voxels with more than two neighbours, curve ends, forced voxels."""
+    n_nodes = 0
+    stack = np.empty(node.size, np.int64)
+    node[:] = -1
+    for first in range(node.size):
+        n_around = start[first + 1] - start[first]
+        if node[first] >= 0 or not (n_around > 2 or n_around == 1 or forced[first]):
+            continue
+        node[first], stack[0] = n_nodes, first
+        top = 1 if n_around > 2 else 0
+        while top:
+            top -= 1
+            here = stack[top]
+            for k in range(start[here], start[here + 1]):
+                v = neighbour[k]
+                if node[v] < 0 and start[v + 1] - start[v] > 2:
+                    node[v], stack[top] = n_nodes, v
+                    top += 1
+        n_nodes += 1
+    return n_nodes
 
 
 @njit(cache=True, nogil=True)
@@ -176,12 +190,10 @@ def extract_chains(voxels: IntArray, shape: tuple[int, ...], forced: NDArray[np.
     """
     start, neighbour = neighbour_pairs(voxels, shape)
     wanted = np.zeros(len(voxels), np.bool_) if forced is None else forced
-    node, _ = _label_nodes(start, neighbour, wanted)
-    rings = _ring_voxels(start, neighbour, node)
-    node, n_nodes = _label_nodes(start, neighbour, wanted | rings)
+    node = np.empty(len(voxels), np.int64)
+    _label_nodes(start, neighbour, wanted, node)
+    n_nodes = _label_nodes(start, neighbour, wanted | _ring_voxels(start, neighbour, node), node)
     room = len(neighbour) + len(voxels) + 2
-    ends = np.zeros((room, 2), np.int64)
-    offset = np.zeros(room + 1, np.int64)
-    members = np.zeros(2 * room, np.int64)
+    ends, offset, members = np.empty((room, 2), np.int64), np.zeros(room + 1, np.int64), np.empty(2 * room, np.int64)
     n_edges, n_members = _walk(start, neighbour, node, ends, offset, members)
     return Chains(node, n_nodes, ends[:n_edges], offset[: n_edges + 1], members[:n_members])
