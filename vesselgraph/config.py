@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from vesselgraph.encoder_config import SliceConfig as SliceConfig  # noqa: PLC0414
+from vesselgraph.encoder_config import TileConfig as TileConfig  # noqa: PLC0414
 from vesselgraph.errors import ConfigError
 from vesselgraph.stage_config import StageConfig
 from vesselgraph.training_config import AugmentConfig as AugmentConfig  # noqa: PLC0414

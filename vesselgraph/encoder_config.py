@@ -25,3 +25,10 @@ class SliceConfig(StageConfig):
     chunk: int = Field(8, ge=1, description="slices that go through the network at once; bounds memory, not the result")
     half: bool = Field(False, description="keep maps as float16: half the memory, 3 digits")
     attention: bool = Field(False, description="also return the attention of the class token; slower")
+
+
+class TileConfig(StageConfig):
+    """How a 3-D network goes through a volume that is too large for one look."""
+
+    tile: int = Field(0, ge=0, description="side of the tiles, voxels; 0: the whole volume at once")
+    margin: int = Field(32, ge=0, description="voxels around a tile that are seen but not kept")

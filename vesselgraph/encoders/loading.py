@@ -7,27 +7,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from vesselgraph.config import SliceConfig
+from vesselgraph.config import SliceConfig, TileConfig
 from vesselgraph.encoders.card import EncoderCard
+from vesselgraph.encoders.convolutional import (
+    efficientnet_encoder,
+    inflated_resnet_encoder,
+    monai_encoder,
+    monai_slice_encoder,
+)
 from vesselgraph.encoders.digests import checked_files, read_keys
+from vesselgraph.encoders.efficientnet import own_names
 from vesselgraph.encoders.registry import find_card
 from vesselgraph.encoders.slices import SliceEncoder
 from vesselgraph.encoders.towers import transformers_tower
+from vesselgraph.encoders.volumes import ConvEncoder
 from vesselgraph.errors import CheckpointError, InputError
 
-Maker = Callable[[EncoderCard, SliceConfig | None], SliceEncoder]
+AnyEncoder = SliceEncoder | ConvEncoder
+AnyConfig = SliceConfig | TileConfig
 
 
 def _transformers(card: EncoderCard, config: SliceConfig | None) -> SliceEncoder:
     return SliceEncoder(transformers_tower(card.config), card, config)
 
 
-_MAKERS: Mapping[str, Maker] = {"transformers": _transformers}
+_SLICES: Mapping[str, Callable[[EncoderCard, SliceConfig | None], SliceEncoder]] = {
+    "transformers": _transformers,
+    "efficientnet": efficientnet_encoder,
+    "monai-slices": monai_slice_encoder,
+}
+_VOLUMES: Mapping[str, Callable[[EncoderCard, TileConfig | None], ConvEncoder]] = {
+    "inflated-resnet": inflated_resnet_encoder,
+    "monai": monai_encoder,
+}
 
 
-def make_encoder(card: EncoderCard, config: SliceConfig | None = None) -> SliceEncoder:
+def make_encoder(card: EncoderCard, config: AnyConfig | None = None) -> AnyEncoder:
     """Return an encoder with weights as its library initialises them, frozen and in evaluation mode.
 
     Under ``torch.device("meta")`` this costs no memory, whatever the size.
@@ -35,27 +51,32 @@ def make_encoder(card: EncoderCard, config: SliceConfig | None = None) -> SliceE
     Parameters
     ----------
     card : EncoderCard
-    config : SliceConfig, optional
-        For encoders of slices only.
+    config : SliceConfig or TileConfig, optional
+        For encoders of slices and of volumes.
 
     Raises
     ------
     InputError
-        The card is of a system that cannot be made here, or settings for slices were given to an encoder of volumes.
+        The card is of a system that cannot be made here, or the settings are of the other kind.
     BackendUnavailableError
         A library it needs is not installed.
     """
     if not card.is_constructible:
         raise InputError("an encoder that can be made here", card.name, card.missing)
-    if config is not None and card.kind != "2d":
-        raise InputError("an encoder of slices", f"settings for slices with {card.name}", "leave them out")
-    encoder = _MAKERS[card.builder](card, config)
+    wanted = SliceConfig if card.kind == "2d" else TileConfig
+    if config is not None and not isinstance(config, wanted):
+        raise InputError(f"settings of {wanted.__name__} for {card.name}", type(config).__name__, "pass those, or none")
+    encoder: AnyEncoder
+    if card.kind == "2d":
+        encoder = _SLICES[card.builder](card, config)  # type: ignore[arg-type]
+    else:
+        encoder = _VOLUMES[card.builder](card, config)  # type: ignore[arg-type]
     return encoder.requires_grad_(False).eval()
 
 
 def load_encoder(
-    name: str, weights: str | Path | None = None, *, sha256: str = "", config: SliceConfig | None = None
-) -> SliceEncoder:
+    name: str, weights: str | Path | None = None, *, sha256: str = "", config: AnyConfig | None = None
+) -> AnyEncoder:
     """Return a named encoder with its real weights, frozen and in evaluation mode; nothing is ever downloaded.
 
     Parameters
@@ -67,8 +88,8 @@ def load_encoder(
         and ``model.safetensors``; left out: the installed package that the card names.
     sha256 : str
         Digest the weights must have; needed where the card pins none.
-    config : SliceConfig, optional
-        For encoders of slices.
+    config : SliceConfig or TileConfig, optional
+        For encoders of slices and of volumes.
 
     Raises
     ------
@@ -88,7 +109,7 @@ def load_encoder(
     return encoder.requires_grad_(False).eval()
 
 
-def random_encoder(name: str, *, seed: int, config: SliceConfig | None = None) -> SliceEncoder:
+def random_encoder(name: str, *, seed: int, config: AnyConfig | None = None) -> AnyEncoder:
     """Return a named encoder of its real size with random weights: for tests and comparisons, by an explicit wish only.
 
     Raises
@@ -101,8 +122,10 @@ def random_encoder(name: str, *, seed: int, config: SliceConfig | None = None) -
         return make_encoder(find_card(name), config)
 
 
-def _fill(encoder: SliceEncoder, keys: Mapping[str, Any]) -> None:
+def _fill(encoder: AnyEncoder, keys: Mapping[str, Any]) -> None:
     name, network = encoder.card.name, encoder.network
+    if encoder.card.builder == "efficientnet":
+        keys = own_names(dict(keys))
     wanted = {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     _complain(name, sorted(wanted - keys.keys()), sorted(keys.keys() - network.state_dict().keys()))
     floats = {key: value.float() if value.is_floating_point() else value for key, value in keys.items()}
@@ -116,20 +139,21 @@ def _fill(encoder: SliceEncoder, keys: Mapping[str, Any]) -> None:
     _remake_buffers(encoder)
 
 
-def _remake_buffers(encoder: SliceEncoder) -> None:
+def _remake_buffers(encoder: AnyEncoder) -> None:
     left = [key for key, value in encoder.network.named_buffers() if value.is_meta]
     if not left:
         return
+    kept = encoder.network.state_dict()
     fresh = dict(make_encoder(encoder.card).network.named_buffers())
     for key in left:
         home, _, last = key.rpartition(".")
-        encoder.network.get_submodule(home).register_buffer(last, fresh[key], persistent=False)
+        encoder.network.get_submodule(home).register_buffer(last, fresh[key], persistent=key in kept)
 
 
-def _fill_from_folder(encoder: SliceEncoder, folder: Path) -> None:
+def _fill_from_folder(encoder: AnyEncoder, folder: Path) -> None:
     """Fill a transformers network through the library's own door, which knows the key names of older versions."""
     name, network = encoder.card.name, encoder.network
-    if encoder.card.builder != "transformers":
+    if not isinstance(encoder, SliceEncoder) or encoder.card.builder != "transformers":
         raise CheckpointError(f"expected a file with the weights of {name}; got the folder {folder}; name the file in it")
     try:
         filled, notes = type(network).from_pretrained(  # type: ignore[attr-defined]
@@ -139,9 +163,7 @@ def _fill_from_folder(encoder: SliceEncoder, folder: Path) -> None:
         raise CheckpointError(f"expected weights of {name}; got {str(error).splitlines()[0]}; check the folder") from error
     wrong = [str(key) for key in notes.get("mismatched_keys", ())]
     _complain(name, sorted(notes["missing_keys"]) + wrong, [])
-    tower = encoder.tower
-    assert isinstance(tower, nn.Module)
-    tower.network = filled
+    encoder.tower.network = filled
 
 
 def _complain(name: str, missing: list[str], unknown: list[str]) -> None:
