@@ -19,6 +19,7 @@ NAMES = [
     "real_cases",
     "real_liver",
     "ridge_speed",
+    "tracing_scaling",
     "tracing_speed",
 ]
 

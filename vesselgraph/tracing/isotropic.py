@@ -9,6 +9,7 @@ of the other kind is not farther than the diagonal of a cell; so the distance is
 
 from __future__ import annotations
 
+import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -68,9 +69,9 @@ def isotropic_near(
     axes = _axes(volume, space, shape)
     tiles = _tiles_near(voxels, volume.space, space, shape, reach)
     coarse = np.ascontiguousarray(volume.array, dtype=np.float32)
-    fine = np.zeros(shape, np.float32)
+    fine = _paged_zeros(shape)
     if from_mask:
-        wall = np.zeros(coarse.shape, np.float32)
+        wall = _paged_zeros(volume.shape)
         around, distance = _steps_around(volume.space.spacing)
         fixed = (voxels, coarse, around, distance, wall)
         run_parts(lambda begin, end: _measure_wall(begin, end, *fixed), len(voxels))
@@ -79,10 +80,18 @@ def isotropic_near(
         run_parts(lambda begin, end: _fill_linear(begin, end, tiles, coarse, *axes, fine), len(tiles))
     if radius is None:
         return Volume(fine, space), None
-    widths = np.zeros(shape, np.float32)
+    widths = _paged_zeros(shape)
     known = np.ascontiguousarray(radius.array, dtype=np.float32)
     run_parts(lambda begin, end: _fill_nearest(begin, end, tiles, known, *axes, widths), len(tiles))
     return Volume(fine, space), Volume(widths, space)
+
+
+def _paged_zeros(shape: tuple[int, int, int]) -> Float32:
+    """Return zeros whose memory is taken in small pages when they are written; numpy's own come in pages of megabytes."""
+    size = int(np.prod(shape, dtype=np.int64))
+    # Shared pages, the default where there is a choice, are taken when they are read.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return np.frombuffer(mmap.mmap(-1, 4 * size, **private), np.float32, size).reshape(shape)
 
 
 def _axes(volume: Volume, space: Space, shape: tuple[int, int, int]) -> tuple[_Axis, _Axis, _Axis]:
