@@ -10,13 +10,15 @@ from vesselgraph.config import SurfaceConfig
 from vesselgraph.errors import BudgetError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
+from vesselgraph.progress import silent
 from vesselgraph.surface import build_surface, check_surface
 from vesselgraph.surface.build import without_specks
 from vesselgraph.surface.cases import MIDDLE, _share_face, marching_cases
 from vesselgraph.surface.cones import cone_table, drawn_radii, make_field
 from vesselgraph.surface.field import RADIUS_FRACTION, Bound
+from vesselgraph.surface.marching import march
 from vesselgraph.surface.rays import cone_volume, union_volume
-from vesselgraph.surface.refine import edges_of, measure
+from vesselgraph.surface.refine import edges_of, measure, on_surface, refine
 
 FORK = [[[0, 0, 0], [15, 0, 0]], [[15, 0, 0], [25, 8, 0]], [[15, 0, 0], [25, -8, 2]]]
 FORK_RADII = [[2.0, 2.0], [1.6, 1.2], [1.5, 0.8]]
@@ -142,6 +144,36 @@ def test_decimation_keeps_the_bound() -> None:
         sizes.append(mesh.n_faces)
     assert sizes[0] > 1.3 * sizes[1]
     assert build_surface(graph, SurfaceConfig(max_error=0)).n_faces > sizes[1]
+
+
+def test_refinement_ends_after_the_round_that_makes_enough_triangles() -> None:
+    graph = VesselGraph.from_paths(FORK, FORK_RADII)
+    asked = SurfaceConfig(max_error=0.01)
+    field, _ = make_field(graph, drawn_radii(graph, asked).radius, asked)
+    points, faces = march(field, silent)
+    points, _ = on_surface(field, points, silent)
+    bound = Bound(asked.max_error, RADIUS_FRACTION)
+
+    def n_faces(enough: int) -> int:
+        return len(refine(field, points, faces, bound, asked.model_copy(update={"enough_triangles": enough}), silent)[1])
+
+    one_round = n_faces(1)
+    # A round splits a triangle into four at the most.
+    assert len(faces) < one_round <= 4 * len(faces)
+    assert n_faces(one_round) == one_round
+    assert one_round < n_faces(one_round + 1) <= n_faces(0)
+
+
+@pytest.mark.parametrize("enough", [1, 4000])
+def test_a_surface_with_enough_triangles_is_coarser_but_sound(enough: int) -> None:
+    graph = VesselGraph.from_paths(FORK, FORK_RADII)
+    fine, coarse = (SurfaceConfig(max_error=0.01, enough_triangles=n) for n in (0, enough))
+    first, second = build_surface(graph, fine), build_surface(graph, coarse)
+    assert second.n_faces < first.n_faces
+    check = check_surface(second, graph, coarse)
+    assert check.is_sound
+    assert abs(check.volume_error_fraction) < 0.02
+    assert check.max_distance >= check_surface(first, graph, fine).max_distance
 
 
 def test_unknown_and_thin_radii_are_filled_and_stated() -> None:
