@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vesselgraph.config import PipelineConfig, TrainHeatmapConfig
+from vesselgraph.pruner_config import TrainPrunerConfig
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -34,5 +35,5 @@ def test_example_is_short_and_asserts(script):
 
 @pytest.mark.parametrize("recipe", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_recipe_is_valid_and_changes_something(recipe):
-    kind = {"train-heatmap": TrainHeatmapConfig}.get(recipe.stem, PipelineConfig)
+    kind = {"train-heatmap": TrainHeatmapConfig, "train-pruner": TrainPrunerConfig}.get(recipe.stem, PipelineConfig)
     assert kind.from_toml(recipe) != kind()

@@ -27,7 +27,7 @@ from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, digest_path, digest_volume, machine, versions
-from vesselgraph.pruning import judge, prune
+from vesselgraph.pruning import judge, prune, require_pruner
 from vesselgraph.region import Region, estimate_region, region_from_mask
 from vesselgraph.surface import build_surface, check_surface
 from vesselgraph.topology import component_labels, n_loops
@@ -116,6 +116,8 @@ def reconstruct(
         The image holds no finite value, or the same value everywhere.
     SpaceMismatchError
         The mask or the heatmap does not overlap the image.
+    CheckpointError
+        A learned method is asked for and its weights are missing or damaged.
     InputError
         Neither image nor heatmap, a root outside of the image or far from every vessel, or a stage refuses its input.
     """
@@ -123,6 +125,7 @@ def reconstruct(
         raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
     phases = image if isinstance(image, PhaseSet) or image is None else PhaseSet({"image": image})
     estimate = _require_memory(phases, config, mask, heatmap)
+    require_pruner(config.prune)
     planted = root_points(roots, _reference(phases, heatmap).bounds), root_labels
     log = RunLog()
     started = datetime.now(UTC)
@@ -178,7 +181,7 @@ def _run_stages(
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:
-            judged = judge(overcomplete, config.prune, progress=progress)
+            judged = judge(overcomplete, config.prune, image=seen, organ=region.organ, heatmap=heatmap, progress=progress)
             graph = prune(judged, config.prune, progress=progress)
         if graph.n_edges:
             organ = None if region.kind == "whole" else region.organ

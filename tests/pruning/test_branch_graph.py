@@ -6,7 +6,7 @@ import pytest
 from vesselgraph.errors import InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.pruning.branch_graph import KINDS, RELATIONS, build_branch_graph, mean_width
-from vesselgraph.pruning.features import GROUPS, Surroundings, organ_surroundings, piece_features
+from vesselgraph.pruning.features import GROUPS, Surroundings, measure_surroundings, piece_features
 from vesselgraph.pruning.labels import label_pieces
 from vesselgraph.space import Space
 from vesselgraph.volume import Volume
@@ -23,8 +23,11 @@ def traced(paths, radii=None, heat=0.5, **columns):
         "gap_length": np.zeros(n),
         "min_heat": np.full(n, heat),
         "mean_heat": np.full(n, heat),
+        "path_cost": graph.edge_length / heat**2,
+        "protrusion": np.full(n, np.inf),
     }
-    return graph.with_columns(edge={**base, **columns}, path={"heat": np.full(graph.n_points, heat)})
+    path = {"heat": np.full(graph.n_points, heat), "curvature": np.zeros(graph.n_points)}
+    return graph.with_columns(edge={**base, **columns}, path=path)
 
 
 @pytest.fixture
@@ -107,8 +110,8 @@ def test_mean_width_is_one_where_no_radius_is_known():
 def test_features_say_what_hangs_on_a_piece(fork):
     graph = build_branch_graph(fork, 20.0)
     values, names = piece_features(graph, Surroundings(), ("heat", "geometry", "position", "evidence"))
-    column = dict(zip(names, values.T, strict=True))
-    assert column["heat_mean"].tolist() == [0.5] * 3
+    column = dict(zip([name.partition(".")[2] for name in names], values.T, strict=True))
+    assert column["mean"].tolist() == [0.5] * 3
     np.testing.assert_allclose(column["below"], np.log1p([24.0, 0.0, 0.0]), rtol=1e-6)
     np.testing.assert_allclose(column["depth"], np.log1p([0.0, 12.0, 12.0]), rtol=1e-6)
     np.testing.assert_allclose(column["radius_share"], np.log([1.0, 1 / 3, 2 / 3]), rtol=1e-5)
@@ -120,8 +123,8 @@ def test_spread_takes_true_quartiles():
     graph = traced([([0, 0, 0], [8, 0, 0])])
     graph = graph.with_columns(path={"heat": np.arange(9) / 10.0})
     values, names = piece_features(build_branch_graph(graph, 20.0), Surroundings(), ("heat",))
-    np.testing.assert_allclose(dict(zip(names, values[0], strict=True))["heat_q25"], 0.2, atol=1e-6)
-    assert names == ("heat_mean", "heat_min", "heat_q25", "heat_q75", "heat_max")
+    np.testing.assert_allclose(dict(zip(names, values[0], strict=True))["heat.q25"], 0.2, atol=1e-6)
+    assert names == ("heat.mean", "heat.min", "heat.q25", "heat.q75", "heat.max", "heat.rank")
 
 
 @pytest.mark.parametrize(
@@ -143,14 +146,14 @@ def test_depth_and_noise_of_an_organ():
     array[2:7, 2:7, 2:7] = True
     organ = Volume(array, Space((2.0, 2.0, 2.0), (0.0, 0.0, 0.0), np.eye(3)))
     image = organ.with_array(np.arange(9.0)[None, None, :] * np.ones((9, 9, 1)))
-    around = organ_surroundings(image, organ)
+    around = measure_surroundings(image, organ)
     # Columns 2 to 6: the median is 4, half of the voxels lie within 1 of it.
     assert around.noise == pytest.approx(1.4826)
     assert around.depth is not None
     assert around.depth.array[4, 4, 4] == pytest.approx(6.0)
     assert around.depth.array[1, 4, 4] == pytest.approx(-2.0)
     with pytest.raises(InputError, match="empty mask"):
-        organ_surroundings(image, organ.with_array(np.zeros_like(array)))
+        measure_surroundings(image, organ.with_array(np.zeros_like(array)))
 
 
 def test_of_two_lines_along_one_vessel_only_the_nearer_is_real():
@@ -165,7 +168,17 @@ def test_a_piece_half_on_the_truth_is_ignored():
     truth = VesselGraph.from_paths([[[0, 0, 0], [10, 0, 0]]], radii=[[1.0, 1.0]])
     labels = label_pieces(traced([([0, 0, 0], [20, 0, 0])]), truth)
     assert np.isnan(labels.presence[0])
-    assert labels.share[0] == pytest.approx(0.5)
+    assert labels.share[0] == pytest.approx(0.5, abs=0.08)
+
+
+def test_truth_that_is_not_sure_counts_neither_way():
+    truth = VesselGraph.from_paths([[[0, 0, 0], [10, 0, 0]], [[0, 9, 0], [10, 9, 0]]], radii=[[1.0, 1.0], [1.0, 1.0]])
+    ours = traced([([0, 0, 0], [10, 0, 0]), ([0, 9, 0], [10, 9, 0]), ([0, 20, 0], [10, 20, 0])])
+    labels = label_pieces(ours, truth.with_columns(edge={"tree": np.array([1, 2])}), np.array([True, False]))
+    assert labels.presence[[0, 2]].tolist() == [1.0, 0.0]
+    assert np.isnan(labels.presence[1])
+    assert labels.tree.tolist() == [1, 2, 0]
+    assert (labels.share.tolist(), labels.doubtful.tolist()) == ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
 
 
 def test_wide_vessels_allow_more():

@@ -1,4 +1,4 @@
-"""``vesselgraph train``: fit the heatmap network, and list real cases for it."""
+"""``vesselgraph train``: fit the heatmap network and the pruner, and list real cases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from vesselgraph.cli.frame import QuietOption, progress_bar, say
 from vesselgraph.config import TrainHeatmapConfig
+from vesselgraph.pruner_config import TrainPrunerConfig
 
 train = typer.Typer(help="Train the networks; needs the packages of the extra `train`.", no_args_is_help=True)
 
@@ -61,3 +62,29 @@ def manifest(
     cases = sources.find_cases(folder.resolve(), layout.value)
     sources.write_manifest(cases, out)
     say(f"cases     {len(cases)} in {out}", quiet)
+
+
+@train.command()
+def pruner(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; graphs that are there are not made again.")],
+    recipe: Annotated[
+        Path | None, typer.Option("--config", help="Recipe in TOML, e.g. examples/train-pruner.toml; defaults if left out.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. width=32. May be repeated."),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Train the pruner on graphs traced in generated studies; kill it at any time and call it again."""
+    if recipe is None:
+        config = TrainPrunerConfig.build(overrides=overrides or ())
+    else:
+        config = TrainPrunerConfig.from_toml(recipe, overrides or ())
+    # Loads torch and torch-geometric.
+    training = import_module("vesselgraph.pruner_training")
+    with progress_bar(quiet) as progress:
+        made = training.train_pruner(config, out, progress=progress)
+    for name, value in made.scores.items():
+        say(f"{name:<26}{value:.3f}", quiet)
+    say(f"weights   {made.weights}", quiet)

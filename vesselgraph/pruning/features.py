@@ -14,7 +14,7 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.polyline import mean_along, tortuosity
 from vesselgraph.pruning.branch_graph import BranchGraph, mean_width
 from vesselgraph.space import FloatArray
-from vesselgraph.volume import Volume
+from vesselgraph.volume import Heatmap, Volume
 
 GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "network")
 """Feature groups in the order of their columns."""
@@ -22,6 +22,7 @@ GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "net
 _GENERATOR_BITS = (1, 2, 4, 8)
 _BORDER = 10.0
 _FAR = 50.0
+_STICKS_OUT = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Surroundings:
     depth : Volume or None
         mm to the border of the organ, positive inside.
     maps : NDArray or None
-        (C, planes, rows, columns) features of the heatmap network.
+        (C, planes, rows, columns) identity and features of the heatmap network.
     maps_space : Volume or None
         A volume on the grid of ``maps``.
     """
@@ -46,8 +47,8 @@ class Surroundings:
     maps_space: Volume | None = None
 
 
-def organ_surroundings(image: Volume | None, organ: Volume | None) -> Surroundings:
-    """Return the noise of an image inside an organ and the distance to the organ's border.
+def measure_surroundings(image: Volume | None, organ: Volume | None, heatmap: Heatmap | None = None) -> Surroundings:
+    """Return the noise of an image inside an organ, the distance to the organ's border, and what a network saw.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def organ_surroundings(image: Volume | None, organ: Volume | None) -> Surroundin
         CT.
     organ : Volume, optional
         bool on the grid of the image; without one the noise is that of the whole image and ``depth`` is None.
+    heatmap : Heatmap, optional
+        Of a network: its identity and feature maps are taken.
 
     Raises
     ------
@@ -67,21 +70,37 @@ def organ_surroundings(image: Volume | None, organ: Volume | None) -> Surroundin
         inside = organ.array.astype(np.bool_)
         if not inside.any():
             raise InputError("an organ mask with voxels in it", "an empty mask", "check the mask")
-        spacing = organ.space.spacing
-        signed = ndimage.distance_transform_edt(inside, sampling=spacing)
-        signed -= ndimage.distance_transform_edt(~inside, sampling=spacing)
-        depth = organ.with_array(np.clip(signed, -_BORDER, _FAR).astype(np.float32))
-    if image is None:
-        return Surroundings(depth=depth)
-    values = image.array[np.broadcast_to(inside, image.shape)]
-    noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-    return Surroundings(noise, depth)
+        depth = _signed_depth(organ)
+    noise = 0.0
+    if image is not None:
+        values = image.array[np.broadcast_to(inside, image.shape)]
+        noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    if heatmap is None or heatmap.features is None or heatmap.identity is None:
+        return Surroundings(noise, depth)
+    return Surroundings(noise, depth, np.concatenate([heatmap.identity, heatmap.features]), heatmap.heat)
+
+
+def _signed_depth(organ: Volume) -> Volume:
+    """Return mm to the border of the organ, positive inside, cut to -10..50, on the box around it."""
+    spacing = organ.space.spacing
+    pad = np.ceil(_BORDER / spacing).astype(np.int64) + 1
+    first, last = [], []
+    for axis, axes in enumerate(((1, 2), (0, 2), (0, 1))):
+        occupied = np.flatnonzero(organ.array.any(axis=axes))
+        first.append(max(0, int(occupied[0] - pad[axis])))
+        last.append(min(organ.shape[axis], int(occupied[-1] + 1 + pad[axis])))
+    box = organ.crop((first[0], first[1], first[2]), (last[0], last[1], last[2]))
+    inside = box.array.astype(np.bool_)
+    signed = ndimage.distance_transform_edt(inside, sampling=spacing)
+    if not inside.all():
+        signed = signed - ndimage.distance_transform_edt(~inside, sampling=spacing)
+    return box.with_array(np.clip(signed, -_BORDER, _FAR).astype(np.float32))
 
 
 def piece_features(
     graph: BranchGraph, surroundings: Surroundings, groups: Sequence[str] = GROUPS[:-1]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return the features of every piece, (P, F), and their names.
+    """Return the features of every piece, (P, F), and their names: group, dot, feature.
 
     Parameters
     ----------
@@ -104,7 +123,7 @@ def piece_features(
         "heat": lambda: _heat(graph.pieces),
         "geometry": lambda: _geometry(graph),
         "position": lambda: _position(graph),
-        "evidence": lambda: _evidence(graph.pieces),
+        "evidence": lambda: _evidence(graph),
         "contrast": lambda: _contrast(graph.pieces, surroundings),
         "region": lambda: _region(graph.pieces, surroundings),
         "network": lambda: _network(graph.pieces, surroundings),
@@ -112,12 +131,12 @@ def piece_features(
     columns: dict[str, FloatArray] = {}
     for group in GROUPS:
         if group in groups:
-            columns.update(makers[group]())
+            columns.update({f"{group}.{name}": column for name, column in makers[group]().items()})
     values = np.stack([np.asarray(column, np.float32) for column in columns.values()], axis=1)
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), tuple(columns)
 
 
-def _spread(name: str, values: FloatArray, graph: VesselGraph) -> dict[str, FloatArray]:
+def _spread(values: FloatArray, graph: VesselGraph) -> dict[str, FloatArray]:
     """Return quartiles, extremes and the mean of a point value over every piece."""
     owner, n = graph.edge_of_point, graph.n_edges
     order = np.lexsort((values, owner))
@@ -128,16 +147,25 @@ def _spread(name: str, values: FloatArray, graph: VesselGraph) -> dict[str, Floa
 
     mean = np.bincount(owner, values, n) / size
     return {
-        f"{name}_mean": mean,
-        f"{name}_min": at(0.0),
-        f"{name}_q25": at(0.25),
-        f"{name}_q75": at(0.75),
-        f"{name}_max": at(1.0),
+        "mean": mean,
+        "min": at(0.0),
+        "q25": at(0.25),
+        "q75": at(0.75),
+        "max": at(1.0),
     }
 
 
 def _heat(pieces: VesselGraph) -> dict[str, FloatArray]:
-    return _spread("heat", pieces.path_data["heat"], pieces)
+    columns = _spread(pieces.path_data["heat"], pieces)
+    return {**columns, "rank": _rank(columns["mean"], pieces.edge_length)}
+
+
+def _rank(values: FloatArray, length: FloatArray) -> FloatArray:
+    """Return which share of the whole length has smaller values, (P,): a figure that contrast and noise do not shift."""
+    order = np.argsort(values, kind="stable")
+    rank = np.empty(len(values))
+    rank[order] = np.cumsum(length[order]) / max(float(length.sum()), 1e-9)
+    return rank
 
 
 def _geometry(graph: BranchGraph) -> dict[str, FloatArray]:
@@ -163,7 +191,7 @@ def _geometry(graph: BranchGraph) -> dict[str, FloatArray]:
 def _position(graph: BranchGraph) -> dict[str, FloatArray]:
     """Return where a piece stands in its tree: how far from the root, how much hangs on it, how large the tree is."""
     pieces, forest = graph.pieces, graph.forest
-    length, hot = pieces.edge_length, pieces.edge_length * _spread("heat", pieces.path_data["heat"], pieces)["heat_mean"]
+    length, hot = pieces.edge_length, pieces.edge_length * _spread(pieces.path_data["heat"], pieces)["mean"]
     below, hot_below, depth = np.zeros(pieces.n_nodes), np.zeros(pieces.n_nodes), np.zeros(pieces.n_nodes)
     root = np.arange(pieces.n_nodes)
     for node in forest.order.tolist():
@@ -188,13 +216,24 @@ def _position(graph: BranchGraph) -> dict[str, FloatArray]:
     }
 
 
-def _evidence(pieces: VesselGraph) -> dict[str, FloatArray]:
+def _evidence(graph: BranchGraph) -> dict[str, FloatArray]:
+    pieces = graph.pieces
+    branch_length = np.bincount(graph.branch, pieces.edge_length)[graph.branch]
     generator = pieces.edge_data["generator"].astype(np.int64)
     columns = {f"generator_{bit}": ((generator & bit) > 0).astype(np.float64) for bit in _GENERATOR_BITS}
     columns["gap_length"] = np.log1p(pieces.edge_data["gap_length"])
     columns["branch_min_heat"] = pieces.edge_data["min_heat"]
     columns["branch_mean_heat"] = pieces.edge_data["mean_heat"]
+    columns["cost"] = np.log1p(pieces.edge_data["path_cost"] / np.maximum(branch_length, 1e-3))
+    columns["protrusion"] = np.clip(pieces.edge_data["protrusion"], -_STICKS_OUT, _STICKS_OUT)
+    columns["curvature"] = _mean_of_points(pieces.path_data["curvature"], pieces)
+    if "radius_measured" in pieces.path_data:
+        columns["measured"] = _mean_of_points(pieces.path_data["radius_measured"].astype(np.float64), pieces)
     return columns
+
+
+def _mean_of_points(values: FloatArray, graph: VesselGraph) -> FloatArray:
+    return np.asarray(np.add.reduceat(values, graph.path_offset[:-1]) / np.diff(graph.path_offset))
 
 
 def _contrast(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
@@ -204,7 +243,8 @@ def _contrast(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, Floa
             f"path columns {sorted(pieces.path_data)}, noise {surroundings.noise:g}",
             "trace with an image, or leave out the feature group `contrast`",
         )
-    return _spread("contrast", np.clip(pieces.path_data["contrast"] / surroundings.noise, -10.0, 10.0), pieces)
+    columns = _spread(np.clip(pieces.path_data["contrast"] / surroundings.noise, -10.0, 10.0), pieces)
+    return {**columns, "rank": _rank(columns["mean"], pieces.edge_length)}
 
 
 def _region(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
@@ -225,7 +265,7 @@ def _network(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, Float
     ends = 0.5 * (values[start] + values[pieces.path_offset[1:] - 1])
     columns = {}
     for name, block in (("mean", mean), ("max", highest), ("ends", ends)):
-        columns.update({f"map_{k}_{name}": block[:, k] for k in range(values.shape[1])})
+        columns.update({f"{k}_{name}": block[:, k] for k in range(values.shape[1])})
     return columns
 
 

@@ -192,7 +192,7 @@ def best_temperature(logit: Float32, presence: Float32, weight: Float32) -> floa
 
 
 def calibration_error(
-    probability: Float32, presence: Float32, weight: Float32, n_bins: int = 15
+    probability: NDArray[np.floating], presence: NDArray[np.floating], weight: NDArray[np.floating], n_bins: int = 15
 ) -> tuple[float, list[dict[str, float]]]:
     """Return the expected calibration error, weighted by length, and the reliability table it comes from.
 

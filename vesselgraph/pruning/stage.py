@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,9 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
+from vesselgraph.pruning.presence import separate_trees
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
+from vesselgraph.volume import Heatmap, Volume
 
 THINNED = 1
 """Bit of ``generator`` of the branches that thinning found."""
@@ -26,7 +30,15 @@ ISOLATED, LOOP, TUNNEL = "separate and too short", "cold loop", "loop around no 
 SWOLLEN = "swollen end"
 
 
-def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
+def judge(
+    graph: VesselGraph,
+    config: PruneConfig | None = None,
+    *,
+    image: Volume | None = None,
+    organ: Volume | None = None,
+    heatmap: Heatmap | None = None,
+    progress: Progress = silent,
+) -> VesselGraph:
     """Return the graph, long branches cut into pieces, with a verdict on every branch.
 
     Parameters
@@ -34,19 +46,25 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     graph : VesselGraph
         Over-complete, with the path column ``heat`` in [0, 1].
     config : PruneConfig, optional
-        Thresholds and costs.
+        Method, thresholds and costs.
+    image, organ, heatmap : optional
+        What the graph was traced from: the image, the organ (bool, on its grid) without the rim of the region, the heatmap. For
+        ``config.method`` "learned", as far as its weights were trained with features of them.
     progress : Progress
         Called with the step and its done fraction.
 
     Returns
     -------
     graph : VesselGraph
-        Edge columns ``score`` (mean heat, in [0, 1]), ``keep`` (bool) and ``reason`` (text: why it stays or goes).
+        Edge columns ``score`` (mean heat, or the learned presence, in [0, 1]), ``keep`` (bool) and ``reason`` (text: why it
+        stays or goes). Learned: also ``presence`` and ``tree`` (1 portal, 2 hepatic, 3 artery, 0 not clear).
 
     Raises
     ------
     InputError
-        The graph has no ``heat`` along its paths.
+        The graph has no ``heat`` along its paths, or something the learned judge needs was not given.
+    CheckpointError
+        The weights of the learned judge are missing, damaged, or trained on other features.
     """
     config = config or PruneConfig()
     if graph.n_edges == 0:
@@ -54,6 +72,11 @@ def judge(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
         return graph.with_columns(edge=nothing)
     if "heat" not in graph.path_data:
         raise InputError("a path column `heat`", f"{sorted(graph.path_data)}", "make the graph with vesselgraph.trace")
+    if config.method == "learned":
+        # Loads torch and torch-geometric, which the rules do without.
+        learned = import_module("vesselgraph.pruning.learned")
+        judged = learned.judge_learned(graph, config, image=image, organ=organ, heatmap=heatmap, progress=progress)
+        return _without_swollen_ends(judged)
     progress("weigh branches", 0.0)
     pieces, _ = split_edges(graph, max_length=config.piece_length)
     heat = pieces.path_data["heat"]
@@ -97,6 +120,18 @@ def _without_swollen_ends(judged: VesselGraph) -> VesselGraph:
     )
 
 
+def require_pruner(config: PruneConfig) -> None:
+    """Check that the weights of a learned judge are there and whole, before work starts; nothing for the rules.
+
+    Raises
+    ------
+    CheckpointError
+        They are missing, damaged, or of another kind.
+    """
+    if config.method == "learned":
+        import_module("vesselgraph.pruning.weights").load_pruner(Path(config.weights))
+
+
 def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
     """Return the rooted trees of the branches that are believed.
 
@@ -113,8 +148,9 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     -------
     graph : VesselGraph
         Branches run away from their root. Node columns ``root`` and, if not from a mask, ``contact``: where trees that
-        touched were parted. Edge columns ``tree_id`` (1... by falling length) and ``score``. Loops whose every point is
-        hot stay, unless they are too narrow for a hole between their vessels.
+        touched were parted. Edge columns ``tree_id`` (1... by falling length) and ``score``; learned also ``presence`` and
+        ``tree``, and trees of different names do not meet. Of the rules, loops whose every point is hot stay, unless they
+        are too narrow for a hole between their vessels.
 
     Raises
     ------
@@ -126,6 +162,8 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     kept, _ = subset(judged, edges=judged.edge_data["keep"].astype(bool), drop_isolated=True)
     drop = {"keep", "reason"}
     kept = _without(kept, drop)
+    if "tree" in kept.edge_data:
+        kept = separate_trees(kept)
     merged = settle_junctions(merge_degree_two(kept)[0])
     if "wall_step" not in merged.edge_data:
         # What a mask shows to hang together is one tree.

@@ -1,0 +1,103 @@
+"""The learned verdict: a trained network says how present each piece is, the best forest of presence stays.
+
+Importing this module loads torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vesselgraph.config import PruneConfig
+from vesselgraph.errors import CheckpointError, InputError
+from vesselgraph.graph import VesselGraph
+from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.branch_graph import build_branch_graph
+from vesselgraph.pruning.features import GROUPS, measure_surroundings, piece_features
+from vesselgraph.pruning.learning import PrunerCase
+from vesselgraph.pruning.presence import keep_present, name_trees
+from vesselgraph.pruning.weights import PrunerCard, load_pruner
+from vesselgraph.volume import Heatmap, Volume
+
+KEPT, ABSENT, APART = "kept", "judged not real", "judged real, but not worth its place"
+
+
+def judge_learned(
+    graph: VesselGraph,
+    config: PruneConfig,
+    *,
+    image: Volume | None = None,
+    organ: Volume | None = None,
+    heatmap: Heatmap | None = None,
+    progress: Progress = silent,
+) -> VesselGraph:
+    """Return the graph, long branches cut into pieces, with the learned verdict on every piece.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        Over-complete, as traced.
+    config : PruneConfig
+        ``weights``, ``min_presence``, ``least_recall``, ``branch_cost`` and ``tree_cost`` are used.
+    image, organ, heatmap : optional
+        What the graph was traced from; needed as far as the weights were trained with features of them.
+    progress : Progress
+        Called with the step and its done fraction.
+
+    Returns
+    -------
+    graph : VesselGraph
+        Edge columns ``presence`` (calibrated probability of being real), ``score`` (the same), ``tree`` (1 portal,
+        2 hepatic, 3 artery, 0 not clear or not kept), ``keep`` and ``reason``.
+
+    Raises
+    ------
+    CheckpointError
+        The weights are missing or damaged, or were trained on other features.
+    InputError
+        What the features are measured on is missing, or the graph comes from another kind of heat.
+    """
+    fit, card = load_pruner(Path(config.weights))
+    _require_same_heat(graph, heatmap, card)
+    progress("weigh branches", 0.0)
+    branches = build_branch_graph(graph, card.settings.piece_length)
+    pieces = branches.pieces
+    wanted = {name.partition(".")[0] for name in card.features}
+    surroundings = measure_surroundings(image, organ, heatmap)
+    features, names = piece_features(branches, surroundings, [group for group in GROUPS if group in wanted])
+    if names != card.features:
+        other = sorted(set(names) ^ set(card.features))[:5]
+        raise CheckpointError(
+            f"expected weights for the features of this version; got others ({', '.join(other) or 'in other order'}) "
+            f"in {config.weights}; train them again"
+        )
+    progress("weigh branches", 0.5)
+    nothing = np.zeros(pieces.n_edges)
+    case = PrunerCase(
+        features,
+        branches.link,
+        branches.relation,
+        nothing.astype(np.float32),
+        nothing.astype(np.int64),
+        pieces.edge_length.astype(np.float32),
+    )
+    probability = fit.probabilities(case).astype(np.float64)
+    presence = probability[:, 0]
+    threshold = card.min_presence if config.min_presence is None else config.min_presence
+    keep, forest = keep_present(pieces, presence, config, threshold)
+    tree = name_trees(pieces, keep, forest, probability[:, 1:])
+    reason = np.select([keep, presence < threshold], [KEPT, ABSENT], default=APART)
+    progress("weigh branches", 1.0)
+    columns = {"presence": presence, "score": presence.copy(), "tree": tree, "keep": keep, "reason": reason.astype(np.str_)}
+    return pieces.with_columns(edge=columns)
+
+
+def _require_same_heat(graph: VesselGraph, heatmap: Heatmap | None, card: PrunerCard) -> None:
+    got = "a mask" if "wall_step" in graph.edge_data else heatmap.source if heatmap is not None else card.heat
+    if got != card.heat:
+        raise InputError(
+            f"a graph traced from {card.heat} heat, on which these weights were trained",
+            f"one from {got}",
+            'set prune.method = "rules", or use weights for this kind of heat',
+        )
