@@ -35,10 +35,10 @@ def _walk(neighbours, forwards, state, previous, changed):  # type: ignore[no-un
         best, slow, before = state[v, 0], state[v, 1], -1
         for k in range(first, first + 13):
             u = neighbours[v, k]
-            if u >= 0:
-                time = state[u, 0] + _HALF[k] * (state[u, 1] + slow)
-                if time < best:
-                    best, before = time, u
+            # Without a branch: where there is no voxel, the last row of the states is read.
+            time = state[u, 0] + _HALF[k] * (state[u, 1] + slow)
+            is_less = time < best
+            best, before = time if is_less else best, u if is_less else before
         if before >= 0:
             state[v, 0], previous[v] = best, before
             changed[n_changed] = v
@@ -117,8 +117,9 @@ def find_basins(
     ([0.0, 1.0, 3.0, 1.0, 0.0], [0, 0, 0, 1, 1], [-1, 0, 1, 4, -1])
     """
     n = len(foreground)
-    state = np.empty((n, 2), np.float32)
-    state[:, 0], state[:, 1] = np.inf, slowness
+    # One row more, infinitely late: that of the neighbour -1.
+    state = np.empty((n + 1, 2), np.float32)
+    state[:, 0], state[:-1, 1], state[-1, 1] = np.inf, slowness, 1.0
     state[sources, 0] = 0.0
     previous, queue, n_waiting = np.full(n, -1, np.int32), np.empty(n, np.int32), 0
     for walk in range(_N_WALKS):
@@ -127,4 +128,4 @@ def find_basins(
     source = np.full(n, -1, np.int32)
     source[sources] = np.arange(len(sources), dtype=np.int32)
     _label(previous, source)
-    return state[:, 0], source, previous
+    return state[:-1, 0], source, previous

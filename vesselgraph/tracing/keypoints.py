@@ -55,13 +55,12 @@ class Saddles:
 @njit(cache=True, nogil=True)
 def _mark_ridges(begin, end, neighbours, heat, is_ridge):  # type: ignore[no-untyped-def]
     for v in range(begin, end):
-        n_left = 13 - _N_RISING
+        n_rising, here = 0, heat[v]
         for k in range(13):
+            # Where there is no voxel the voxel itself is read, which needs no branch.
             a, b = neighbours[v, k], neighbours[v, 25 - k]
-            n_left -= (a >= 0 and heat[a] > heat[v]) or (b >= 0 and heat[b] > heat[v])
-            if n_left < 0:
-                break
-        is_ridge[v] = n_left >= 0
+            n_rising += (heat[v if a < 0 else a] <= here) & (heat[v if b < 0 else b] <= here)
+        is_ridge[v] = n_rising >= _N_RISING
 
 
 @njit(cache=True, nogil=True)
@@ -106,9 +105,11 @@ def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  #
             continue
         for k in range(13, 26):
             u = neighbours[v, k]
-            if u < 0 or source[u] == own or source[u] < 0:
+            # Where there is no voxel the voxel itself is read, which needs no branch.
+            other = source[v if u < 0 else u]
+            if other == own or other < 0:
                 continue
-            low, high = (np.int64(u), np.int64(v)) if source[u] < own else (np.int64(v), np.int64(u))
+            low, high = (np.int64(u), np.int64(v)) if other < own else (np.int64(v), np.int64(u))
             a, b = source[low], source[high]
             both = time[u] + time[v]
             i = first[a]

@@ -45,6 +45,16 @@ def _around(words, place, row, plane):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _box(voxels):  # type: ignore[no-untyped-def]
+    """Return the first voxel and the size of the box around voxels with one empty voxel all around."""
+    low, high = voxels[0].astype(np.int64), voxels[0].astype(np.int64)
+    for i in range(voxels.shape[0]):
+        for k in range(3):
+            low[k], high[k] = min(low[k], voxels[i, k]), max(high[k], voxels[i, k])
+    return low - 1, high - low + 3
+
+
+@njit(cache=True, nogil=True)
 def _places_by_level(voxels, order, low, scale, first, row, plane, n_levels):  # type: ignore[no-untyped-def]
     """Return ``start`` (levels + 1,) and the places of the voxels level by level, in raster order within each."""
     start = np.zeros(n_levels + 1, np.int64)
@@ -140,8 +150,7 @@ def thin(foreground: Foreground, order: NDArray[np.floating]) -> NDArray[np.int6
         return np.zeros(0, np.int64)
     voxels = foreground.voxels
     # One empty voxel all around, so that nobody looks beyond the box.
-    first = voxels.min(axis=0).astype(np.int64) - 1
-    size = voxels.max(axis=0) - first + 2
+    first, size = _box(voxels)
     row, plane = int(size[2]), int(size[1] * size[2])
     low, high = float(order.min()), float(order.max())
     scale = (_N_LEVELS - 1) / (high - low) if high > low else 0.0
