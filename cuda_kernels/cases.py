@@ -11,12 +11,13 @@ from numba import cuda
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cuda_kernels import depth, eikonal, foreground, ridge_filter, ridges, sampling, thinning
+from cuda_kernels import basins, depth, eikonal, foreground, ridge_filter, ridges, sampling, thinning
 from cuda_kernels.device import launch
 from cuda_kernels.trace import CudaKernels
 from vesselgraph.heatmap.kernels import ridge_volume, smooth
 from vesselgraph.phantom import clean_mask, tube_graph
 from vesselgraph.space import Space
+from vesselgraph.tracing.basins import find_basins
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.foreground import Foreground, find_foreground
 from vesselgraph.tracing.geometry import sample_path
@@ -95,6 +96,7 @@ def random_cases(shape: tuple[int, int, int], seed: int, share: float = 1.0) -> 
         "depth", len(found), lambda: (depth_of(found, 10),), lambda: (depth.depth_of(on_device, 10).copy_to_host(),)
     )  # fmt: skip
     yield from _thinning_cases(volume, heat, found, on_device, share)
+    yield _basins_case(found, on_device, seed)
     yield _eikonal_case(found, on_device, seed)
     yield _sampling_case(volume, heat, seed)
     yield section_case(max(shape), seed)
@@ -154,6 +156,17 @@ def _thinning_cases(
         lambda: (thinning.thin_on_host(found, level, _N_LEVELS),),
         lambda: (thinning.thin(on_device, cuda.to_device(level), _N_LEVELS).copy_to_host(),),
     )
+
+
+def _basins_case(found: Foreground, on_device: foreground.DeviceForeground, seed: int) -> Case:
+    slowness = np.random.default_rng(seed).uniform(0.5, 3.0, len(found)).astype(np.float32)
+    sources = np.unique(np.linspace(0, max(len(found) - 1, 0), 5).astype(np.int64))[: len(found)]
+
+    def solve() -> Arrays:
+        starts = cuda.to_device(sources.astype(np.int32))
+        return tuple(answer.copy_to_host() for answer in basins.find_basins(on_device, cuda.to_device(slowness), starts))
+
+    return Case("basins", len(found), lambda: find_basins(found, slowness, sources), solve, 1e-6, share=0.999)
 
 
 def _eikonal_case(found: Foreground, on_device: foreground.DeviceForeground, seed: int) -> Case:

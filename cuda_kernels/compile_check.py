@@ -24,7 +24,7 @@ from unittest import mock
 
 from numba import cuda, float32, int32, int64, uint32, void
 
-from cuda_kernels import bricks, depth, eikonal, foreground, ridge_filter, ridges, sampling, sections, thinning
+from cuda_kernels import basins, bricks, depth, eikonal, foreground, ridge_filter, ridges, sampling, sections, thinning
 from cuda_kernels.device import COMPILES
 from vesselgraph.errors import BackendUnavailableError
 
@@ -59,8 +59,10 @@ KERNELS: dict[str, tuple[Any, Any]] = {
     "eikonal.wake_bricks": (eikonal.wake_bricks, void(_I1, _I, _I2, _F1, _F1, _I1, _I1, _I1, _I1)),
     "eikonal.start_front": (eikonal.start_front, void(_I1, _I1, _I2, _F1, _I1, _I1, _I1)),
     "eikonal.walk_down": (eikonal.walk_down, void(_F1, _I2, _F1, _F1, _I1)),
-    "eikonal.label_sources": (eikonal.label_sources, void(_I1, _I1)),
-    "eikonal.spread_labels": (eikonal.spread_labels, void(_I1, _I1, _I1)),
+    "basins.ask_neighbours": (basins.ask_neighbours, void(_I2, _F1, _F1, _F1, _F1, _I1, _I1)),
+    "basins.start_ways": (basins.start_ways, void(_I1, _F1)),
+    "basins.label_sources": (basins.label_sources, void(_I1, _I1)),
+    "basins.spread_labels": (basins.spread_labels, void(_I1, _I1, _I1)),
     "depth.look_along_columns": (depth.look_along_columns, void(_I2, _I1, _I, _I, _I1)),
     "depth.look_along_lines": (depth.look_along_lines, void(_I2, _I2, _I, _I, _I, _I, _I1, _I1)),
     "depth.take_roots": (depth.take_roots, void(_I1, _F1)),

@@ -18,14 +18,16 @@ from typing import Any
 
 import numpy as np
 from numba import cuda, float32
+from numpy.typing import NDArray
 
+from cuda_kernels.basins import sources_of
 from cuda_kernels.bricks import CELLS, gather, in_bricks, make_bricks
 from cuda_kernels.device import SIMULATED, launch
 from cuda_kernels.foreground import DeviceForeground
 from cuda_kernels.ridge_filter import fill
 from cuda_kernels.single import on_device
 from cuda_kernels.thinning import fill_int, filled_int
-from vesselgraph.tracing.marching import descend, step_lengths
+from vesselgraph.tracing.marching import Arrival, descend, step_lengths
 from vesselgraph.tracing.upwind import godunov
 
 _godunov = on_device(godunov)
@@ -131,23 +133,6 @@ def walk_down(times, neighbours, slowness, length, previous):  # type: ignore[no
         _descend(v, v + 1, 0, times, neighbours, slowness, length, previous)
 
 
-@cuda.jit
-def label_sources(sources, label):  # type: ignore[no-untyped-def]
-    """Write the place of each source in their list; one thread a source."""
-    for s in range(cuda.grid(1), sources.size, cuda.gridsize(1)):
-        label[sources[s]] = s
-
-
-@cuda.jit
-def spread_labels(previous, label, spread):  # type: ignore[no-untyped-def]
-    """Fill the label found at the end of the way down from each voxel; one thread a voxel."""
-    for start in range(cuda.grid(1), previous.size, cuda.gridsize(1)):
-        v = start
-        while label[v] < 0 and previous[v] >= 0:
-            v = previous[v]
-        spread[start] = label[v]
-
-
 def travel_times(foreground: DeviceForeground, slowness: Any, sources: Any, spacing: Sequence[float]) -> Any:
     """Return when a front from the sources reaches each voxel, (n,) float32 device array; infinite where it does not come.
 
@@ -185,14 +170,15 @@ def travel_times(foreground: DeviceForeground, slowness: Any, sources: Any, spac
     return times
 
 
-def ways_back(
-    foreground: DeviceForeground, times: Any, slowness: Any, sources: Any, spacing: Sequence[float]
-) -> tuple[Any, Any]:
-    """Return the neighbour that the front came from and the source it came from, (n,) int32 device arrays; -1 where none."""
-    n = len(foreground)
-    length = cuda.to_device(step_lengths(np.asarray(spacing, dtype=np.float64)).astype(np.float32))
-    previous, label, spread = cuda.device_array(n, np.int32), filled_int(n, -1), cuda.device_array(n, np.int32)
-    launch(walk_down, n, times, foreground.neighbours, slowness, length, previous)
-    launch(label_sources, sources.size, sources, label)
-    launch(spread_labels, n, previous, label, spread)
-    return previous, spread
+def march(
+    found: DeviceForeground, speed: NDArray[np.float64], sources: NDArray[np.int64], spacing: NDArray[np.float64]
+) -> Arrival:
+    """Return what ``vesselgraph.tracing.marching.march`` does, in single precision, of a foreground on the device."""
+    slowness = cuda.to_device((1.0 / speed).astype(np.float32))
+    starts = cuda.to_device(sources.astype(np.int32))
+    times = travel_times(found, slowness, starts, [float(size) for size in spacing])
+    length = cuda.to_device(step_lengths(spacing).astype(np.float32))
+    previous = cuda.device_array(len(found), np.int32)
+    launch(walk_down, len(found), times, found.neighbours, slowness, length, previous)
+    source = sources_of(previous, starts)
+    return Arrival(times.copy_to_host().astype(np.float64), source.copy_to_host(), previous.copy_to_host())

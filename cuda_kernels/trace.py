@@ -12,7 +12,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from cuda_kernels import depth, eikonal, ridges, sampling, sections
+from cuda_kernels import basins, depth, ridges, sampling, sections
 from cuda_kernels.device import launch, require_device, require_memory
 from cuda_kernels.foreground import DeviceForeground, find_foreground
 from cuda_kernels.ridge_filter import fill
@@ -23,7 +23,6 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.tracing.backend import DEPTH_WEIGHT, MASK_CURVATURE, WIDE_MASK_CURVATURE, WIDE_VOX
 from vesselgraph.tracing.field import Field
 from vesselgraph.tracing.foreground import Foreground
-from vesselgraph.tracing.marching import Arrival
 from vesselgraph.tracing.radii import cross_axes
 from vesselgraph.volume import Volume
 
@@ -85,8 +84,10 @@ class CudaKernels:
         level = ridges.removal_levels(value, distance, config.ridge_width, N_LEVELS)
         return compacted(thin(found, level)).astype(np.int64)
 
-    def march(self, foreground: Foreground, speed: Float64, sources: NDArray[np.int64], spacing: Float64) -> Arrival:
-        """Return when a front from the sources reaches each voxel of the foreground found last, in single precision.
+    def basins(
+        self, foreground: Foreground, slowness: Float32, sources: NDArray[np.int64]
+    ) -> tuple[Float32, NDArray[np.int32], NDArray[np.int32]]:
+        """Return time, source and way back of each voxel of the foreground found last.
 
         Raises
         ------
@@ -96,11 +97,9 @@ class CudaKernels:
         found = self._foreground
         if found is None or len(found) != len(foreground):
             raise RangeError("the foreground that find returned last", f"one of {len(foreground)} voxels", "call find first")
-        slowness = cuda.to_device((1.0 / speed).astype(np.float32))
-        starts, sizes = cuda.to_device(sources.astype(np.int32)), [float(size) for size in spacing]
-        times = eikonal.travel_times(found, slowness, starts, sizes)
-        previous, source = eikonal.ways_back(found, times, slowness, starts, sizes)
-        return Arrival(times.copy_to_host().astype(np.float64), source.copy_to_host(), previous.copy_to_host())
+        answers = basins.find_basins(found, cuda.to_device(slowness), cuda.to_device(sources.astype(np.int32)))
+        times, source, previous = (answer.copy_to_host() for answer in answers)
+        return times, source, previous
 
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius at which the image falls half-way to the background at each path point, (M,) mm; else NaN."""

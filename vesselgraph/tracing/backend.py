@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from vesselgraph.config import TraceConfig
 from vesselgraph.graph import VesselGraph
+from vesselgraph.tracing.basins import find_basins
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.field import Field
 from vesselgraph.tracing.foreground import Foreground, find_foreground
 from vesselgraph.tracing.geometry import sample_points
-from vesselgraph.tracing.marching import Arrival, march
 from vesselgraph.tracing.radii import section_widths
 from vesselgraph.tracing.ridges import find_ridges
 from vesselgraph.tracing.thinning import thin
@@ -38,8 +38,10 @@ class Kernels(Protocol):
     def skeleton(self, field: Field, config: TraceConfig) -> NDArray[np.int64]:
         """Return the ids of the voxels that thinning leaves of the foreground found last, rising."""
 
-    def march(self, foreground: Foreground, speed: Float64, sources: NDArray[np.int64], spacing: Float64) -> Arrival:
-        """Return when a front from the sources reaches each voxel, first order: see ``marching.march``."""
+    def basins(
+        self, foreground: Foreground, slowness: Float32, sources: NDArray[np.int64]
+    ) -> tuple[Float32, NDArray[np.int32], NDArray[np.int32]]:
+        """Return time, source and way back of each voxel of the foreground found last: see ``basins.find_basins``."""
 
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius that the cross-section of an image gives at each path point, (M,) mm; NaN if not believed."""
@@ -68,9 +70,11 @@ class NumbaKernels:
             value, distance = find_ridges(field.heat, foreground, DEPTH_WEIGHT * field.depth, none, config.min_curvature)
         return thin(foreground, np.where(distance < config.ridge_width, 1 - distance, value / value.max() - 1))
 
-    def march(self, foreground: Foreground, speed: Float64, sources: NDArray[np.int64], spacing: Float64) -> Arrival:
-        """Return when a front from the sources reaches each voxel, first order: see ``marching.march``."""
-        return march(foreground, speed, sources, spacing)
+    def basins(
+        self, foreground: Foreground, slowness: Float32, sources: NDArray[np.int64]
+    ) -> tuple[Float32, NDArray[np.int32], NDArray[np.int32]]:
+        """Return time, source and way back of each voxel of the foreground found last: see ``basins.find_basins``."""
+        return find_basins(foreground, slowness, sources)
 
     def section_widths(self, graph: VesselGraph, image: Volume, guess: Float64) -> Float64:
         """Return the radius that the cross-section of an image gives at each path point, (M,) mm; NaN if not believed."""

@@ -13,6 +13,10 @@ Mathematics of Computation 74 (2005), on a list.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -20,9 +24,31 @@ from numpy.typing import NDArray
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.topology import OFFSETS
 
+Basins = Callable[
+    [Foreground, NDArray[np.float32], NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+]
+"""What :func:`find_basins` and its twin on another device are called as."""
+
 _N_WALKS = 4
-# Half of the length of each step: the other factor is the sum of two slownesses.
-_HALF = (0.5 * np.sqrt((OFFSETS**2).sum(axis=1))).astype(np.float32)
+HALF_STEP = (0.5 * np.sqrt((OFFSETS**2).sum(axis=1))).astype(np.float32)
+"""Half of the length of the steps to the 26 neighbours: the other factor of a step's cost is the sum of two slownesses."""
+
+Basins = Callable[
+    [Foreground, NDArray[np.float32], NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
+]
+"""What :func:`find_basins` and its twin on a device are called as."""
+
+
+@njit(cache=True, nogil=True)
+def way_cost(time, half, slow_there, slow_here):  # type: ignore[no-untyped-def]
+    """Return when a voxel is reached over a neighbour reached at ``time``; ``half`` is half of the step between them."""
+    return time + half * (slow_there + slow_here)
+
+
+@njit(cache=True, nogil=True)
+def way_cost(before, half_step, slow_before, slow):  # type: ignore[no-untyped-def]
+    """Return the time after a step from a voxel that is reached at ``before``."""
+    return before + half_step * (slow_before + slow)
 
 
 @njit(cache=True, nogil=True)
@@ -36,7 +62,7 @@ def _walk(neighbours, forwards, state, previous, changed):  # type: ignore[no-un
         for k in range(first, first + 13):
             u = neighbours[v, k]
             # Without a branch: where there is no voxel, the last row of the states is read.
-            time = state[u, 0] + _HALF[k] * (state[u, 1] + slow)
+            time = way_cost(state[u, 0], HALF_STEP[k], state[u, 1], slow)
             is_less = time < best
             best, before = time if is_less else best, u if is_less else before
         if before >= 0:
@@ -62,7 +88,7 @@ def _spread(neighbours, state, previous, queue, n_waiting):  # type: ignore[no-u
             v = neighbours[u, k]
             if v < 0:
                 continue
-            time = state[u, 0] + _HALF[k] * (state[u, 1] + state[v, 1])
+            time = way_cost(state[u, 0], HALF_STEP[k], state[u, 1], state[v, 1])
             if time < state[v, 0]:
                 state[v, 0], previous[v] = time, u
                 if not waits[v]:

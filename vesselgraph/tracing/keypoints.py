@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.threads import run_parts
-from vesselgraph.tracing.basins import find_basins
+from vesselgraph.tracing.basins import Basins, find_basins
 from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.foreground import Foreground
 
@@ -160,14 +160,16 @@ def find_keypoints(foreground: Foreground, heat: NDArray[np.float32], apart: flo
     return _thin_out(order, foreground.voxels, foreground.shape, float(apart))
 
 
-def find_saddles(foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray) -> tuple[Saddles, NDArray[np.int32]]:
+def find_saddles(
+    foreground: Foreground, heat: NDArray[np.float32], keypoints: IntArray, basins: Basins = find_basins
+) -> tuple[Saddles, NDArray[np.int32]]:
     """Return the cheapest path between each two keypoints whose basins touch, and the ways back (n,) to the keypoints.
 
     A voxel's width costs 1 over the third power of its heat.
     """
     floored = np.maximum(heat, _LEAST_HEAT)
     slowness: NDArray[np.float32] = np.reciprocal(floored * floored * floored)
-    time, source, previous = find_basins(foreground, slowness, keypoints)
+    time, source, previous = basins(foreground, slowness, keypoints)
     room, n = 0, _ROOM * max(len(keypoints), 1)
     while n > room:
         room = n
@@ -179,7 +181,7 @@ def find_saddles(foreground: Foreground, heat: NDArray[np.float32], keypoints: I
 
 
 def propose_keypoint_paths(
-    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray
+    foreground: Foreground, heat: NDArray[np.float32], skeleton: IntArray, basins: Basins = find_basins
 ) -> tuple[IntArray, IntArray, IntArray, IntArray, NDArray[np.uint8]]:
     """Return the paths between keypoints that leave the corridor of the skeleton: see ``corridor.leave_corridor``.
 
@@ -191,6 +193,8 @@ def propose_keypoint_paths(
         Heat of each.
     skeleton : (S,)
         Ids of the voxels of the skeleton.
+    basins : function
+        ``basins.find_basins`` or its twin on another device.
 
     Returns
     -------
@@ -205,7 +209,7 @@ def propose_keypoint_paths(
     """
     nearest = corridor(foreground, skeleton)
     keypoints = find_keypoints(foreground, heat)
-    saddles, previous = find_saddles(foreground, heat, keypoints)
+    saddles, previous = find_saddles(foreground, heat, keypoints, basins)
     off = nearest[keypoints] < 0
     outer = np.flatnonzero(off[saddles.pair].any(axis=1) | (nearest[saddles.voxel] < 0).any(axis=1))
     support = np.zeros(len(skeleton), np.uint8)

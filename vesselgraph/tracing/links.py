@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.config import TraceConfig
+from vesselgraph.tracing.basins import Basins, find_basins
 from vesselgraph.tracing.bridges import propose_bridges
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.keypoints import propose_keypoint_paths
@@ -84,6 +85,7 @@ def propose_links(
     chains: Chains,
     config: TraceConfig,
     voxel: float,
+    basins: Basins = find_basins,
 ) -> Links:
     """Return the candidates of all generators besides thinning, each once.
 
@@ -101,6 +103,8 @@ def propose_links(
         Gap length, turning limit, number of bridges a tip, which generators run.
     voxel : mm
         Size of a voxel.
+    basins : function
+        ``basins.find_basins`` or its twin on another device.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def propose_links(
     if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
         ids, values = skeleton_ids(foreground, voxels), heat[tuple(foreground.voxels.T)]
         if config.keypoint_paths:
-            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids)))
+            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids, basins)))
         if config.rivulet_paths:
             parts.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
     return merge_links(parts)

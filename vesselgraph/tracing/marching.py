@@ -15,7 +15,6 @@ the number of threads; times that fell at its rim wake the blocks around it. It 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,9 +29,6 @@ from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.heap import heap_pop, heap_push
 from vesselgraph.tracing.topology import OFFSETS
 from vesselgraph.tracing.upwind import FACES, godunov
-
-March = Callable[[Foreground, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]], "Arrival"]
-"""What :func:`march` is called as with its default scheme: foreground, speed, sources, spacing."""
 
 Scheme = Literal["first", "multistencil", "graph"]
 

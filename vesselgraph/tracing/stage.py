@@ -89,7 +89,7 @@ def trace(
     # The heat of a mask is flat: paths between points of its ridges only cut corners.
     flat = {"keypoint_paths": False, "rivulet_paths": False} if field.from_mask else {}
     wanted = config.model_copy(update=flat)
-    links = propose_links(field.foreground, field.heat, voxels, chains, wanted, field.voxel)
+    links = propose_links(field.foreground, field.heat, voxels, chains, wanted, field.voxel, kernels.basins)
     chains = extract_chains(voxels, shape, _feet(len(voxels), links))
     progress("refine centerlines", 0.6)
     graph = _assemble(field, thinned, chains, links)

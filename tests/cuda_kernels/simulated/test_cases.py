@@ -18,7 +18,7 @@ def test_kernels_agree_with_the_cpu(shape, seed):
         worst, agree = case.difference(case.on_cpu(), case.on_device())
         assert agree, f"{case.name}: {worst}"
         seen.append(case.name)
-    assert seen == ["ridge filter", "foreground", "depth", "ridges", "thinning", "eikonal", "sampling", "sections"]
+    assert seen == ["ridge filter", "foreground", "depth", "ridges", "thinning", "basins", "eikonal", "sampling", "sections"]
 
 
 def test_sections_find_radii_at_all():

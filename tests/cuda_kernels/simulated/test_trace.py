@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from numba import cuda
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from cuda_kernels import eikonal
 from cuda_kernels.cases import blobs
+from cuda_kernels.foreground import find_foreground as find_on_device
 from cuda_kernels.trace import CudaKernels
 from vesselgraph import Heatmap, Space, Volume, trace
 from vesselgraph.config import TraceConfig
@@ -14,6 +17,7 @@ from vesselgraph.phantom import clean_mask, tube_graph
 from vesselgraph.tracing.backend import NumbaKernels, kernels_for
 from vesselgraph.tracing.field import Field
 from vesselgraph.tracing.foreground import find_foreground
+from vesselgraph.tracing.marching import march
 
 ALL = np.ones((3, 3, 3))
 
@@ -86,25 +90,40 @@ def test_the_whole_stage_on_an_empty_heatmap():
     assert trace(heat, TraceConfig(backend="cuda")).n_edges == 0
 
 
-def test_ways_back_and_sources_are_those_of_the_cpu():
+def test_the_front_of_the_device_is_that_of_the_cpu():
+    heat = blobs((7, 8, 9), 5)
+    found = find_foreground(heat, 0.2)
+    speed = np.maximum(heat[tuple(found.voxels.T)].astype(np.float64), 1e-3) ** 3
+    sources, spacing = np.array([3, len(found) // 2, len(found) - 2]), np.array([1.0, 0.7, 1.6])
+    arrival = eikonal.march(find_on_device(cuda.to_device(heat), 0.2), speed, sources, spacing)
+    expected = march(found, speed, sources, spacing)
+    assert np.allclose(arrival.time, expected.time, rtol=1e-5)
+    assert np.mean(arrival.previous == expected.previous) > 0.99
+    assert np.mean(arrival.source == expected.source) > 0.99
+    assert arrival.previous[sources].tolist() == [-1, -1, -1]
+    assert arrival.source[sources].tolist() == [0, 1, 2]
+
+
+def test_basins_and_their_ways_are_those_of_the_cpu():
     heat = blobs((7, 8, 9), 5)
     kernels = CudaKernels()
-    foreground, _ = kernels.find(heat, 0.2, 10)
-    speed = np.maximum(heat[tuple(foreground.voxels.T)].astype(np.float64), 1e-3) ** 3
-    sources = np.array([3, len(foreground) // 2, len(foreground) - 2])
-    spacing = np.array([1.0, 0.7, 1.6])
-    found = kernels.march(foreground, speed, sources, spacing)
-    expected = NumbaKernels().march(foreground, speed, sources, spacing)
-    assert np.allclose(found.time, expected.time, rtol=1e-5)
-    assert np.mean(found.previous == expected.previous) > 0.99
-    assert np.mean(found.source == expected.source) > 0.99
-    assert found.previous[sources].tolist() == [-1, -1, -1]
-    assert found.source[sources].tolist() == [0, 1, 2]
+    found, _ = kernels.find(heat, 0.2, 10)
+    slowness = np.maximum(heat[tuple(found.voxels.T)], np.float32(1e-3)) ** -3
+    sources = np.array([3, len(found) // 2, len(found) - 2])
+    times, source, previous = kernels.basins(found, slowness, sources)
+    expected = NumbaKernels().basins(found, slowness, sources)
+    assert np.array_equal(times, expected[0])
+    assert np.array_equal(source, expected[1])
+    assert np.array_equal(previous, expected[2])
+    none = kernels.basins(found, slowness, np.zeros(0, np.int64))
+    assert np.isinf(none[0]).all()
+    assert (none[1] == -1).all()
 
 
-def test_a_front_runs_on_the_foreground_found_last():
+def test_ways_lie_in_the_foreground_found_last():
+    ones = np.ones(2, np.float32)
     with pytest.raises(RangeError, match="call find first"):
-        CudaKernels().march(find_foreground(np.ones((1, 1, 2), np.float32), 0.5), np.ones(2), np.zeros(1, int), np.ones(3))
+        CudaKernels().basins(find_foreground(np.ones((1, 1, 2), np.float32), 0.5), ones, np.zeros(1, np.int64))
 
 
 def test_samples_are_taken_of_the_heat_on_the_device_and_of_other_volumes():
