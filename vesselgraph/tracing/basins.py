@@ -15,19 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from collections.abc import Callable
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.topology import OFFSETS
-
-Basins = Callable[
-    [Foreground, NDArray[np.float32], NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]
-]
-"""What :func:`find_basins` and its twin on another device are called as."""
 
 _N_WALKS = 4
 HALF_STEP = (0.5 * np.sqrt((OFFSETS**2).sum(axis=1))).astype(np.float32)
@@ -43,12 +36,6 @@ Basins = Callable[
 def way_cost(time, half, slow_there, slow_here):  # type: ignore[no-untyped-def]
     """Return when a voxel is reached over a neighbour reached at ``time``; ``half`` is half of the step between them."""
     return time + half * (slow_there + slow_here)
-
-
-@njit(cache=True, nogil=True)
-def way_cost(before, half_step, slow_before, slow):  # type: ignore[no-untyped-def]
-    """Return the time after a step from a voxel that is reached at ``before``."""
-    return before + half_step * (slow_before + slow)
 
 
 @njit(cache=True, nogil=True)
