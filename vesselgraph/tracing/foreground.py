@@ -1,8 +1,8 @@
 """The foreground: the list of voxels above a threshold, with everyone's neighbours. All of tracing runs on this list.
 
 Strategy. Voxels are listed in raster order, so those of one line (fixed plane and row) lie side by side, in rising columns. Two
-passes over the volume make the list, one that counts each line and one that fills it. The neighbours of a line lie on the nine
-lines around it (its own among them); walking two lines side by side, like a merge, finds them without any search.
+passes over the volume make the list, one that counts each line and one that fills it. Neighbours are read from a box of three
+planes that slides through the volume and holds the ids of their voxels: no search, no branch, and it stays in the cache.
 """
 
 from __future__ import annotations
@@ -97,41 +97,32 @@ def _fill(begin, end, heat, inside, bounded, threshold, row_start, voxels):  # t
 
 
 @njit(cache=True, nogil=True)
-def _join_lines(begin, end, voxels, row_start, n_planes, n_rows, neighbours):  # type: ignore[no-untyped-def]
-    """Fill ``neighbours`` of the voxels on some planes by walking each line beside the nine lines around it."""
+def _put_plane(z, voxels, row_start, shape, clear, ids):  # type: ignore[no-untyped-def]
+    """Write the ids of the voxels on a plane, or -1 again, into its slice of ``ids``; a plane outside of the box has none."""
+    if 0 <= z < shape[0]:
+        for i in range(row_start[z * shape[1]], row_start[(z + 1) * shape[1]]):
+            ids[z % 3, voxels[i, 1] + 1, voxels[i, 2] + 1] = -1 if clear else i
+
+
+@njit(cache=True, nogil=True)
+def _join_planes(begin, end, voxels, row_start, shape, neighbours):  # type: ignore[no-untyped-def]
+    """Fill ``neighbours`` of the voxels on some planes from the ids on three planes, with a margin of one voxel all around."""
+    ids = np.full((3, shape[1] + 2, shape[2] + 2), -1, np.int32)
+    for z in range(begin - 1, begin + 1):
+        _put_plane(z, voxels, row_start, shape, False, ids)
     for z in range(begin, end):
-        for y in range(n_rows):
-            line = z * n_rows + y
-            first, last = row_start[line], row_start[line + 1]
-            if first == last:
-                continue
+        _put_plane(z + 1, voxels, row_start, shape, False, ids)
+        for i in range(row_start[z * shape[1]], row_start[(z + 1) * shape[1]]):
+            y, x = voxels[i, 1], voxels[i, 2]
             slot = 0
-            for dz in range(-1, 2):
-                for dy in range(-1, 2):
-                    if dz == 0 and dy == 0:
-                        for i in range(first, last):
-                            x = voxels[i, 2]
-                            neighbours[i, 12] = i - 1 if i > first and voxels[i - 1, 2] == x - 1 else -1
-                            neighbours[i, 13] = i + 1 if i + 1 < last and voxels[i + 1, 2] == x + 1 else -1
-                        slot += 2
-                        continue
-                    there = 0 <= z + dz < n_planes and 0 <= y + dy < n_rows
-                    j = row_start[line + dz * n_rows + dy] if there else 0
-                    stop = row_start[line + dz * n_rows + dy + 1] if there else 0
-                    for i in range(first, last):
-                        x = voxels[i, 2]
-                        while j < stop and voxels[j, 2] < x - 1:
-                            j += 1
-                        # Without branches: each of three columns is the next voxel of the other line, or is not there.
-                        here = j < stop and voxels[j, 2] == x - 1
-                        neighbours[i, slot] = j if here else -1
-                        k = j + here
-                        here = k < stop and voxels[k, 2] == x
-                        neighbours[i, slot + 1] = k if here else -1
-                        k += here
-                        here = k < stop and voxels[k, 2] == x + 1
-                        neighbours[i, slot + 2] = k if here else -1
-                    slot += 3
+            for dz in range(3):
+                plane = (z + dz + 2) % 3
+                for dy in range(3):
+                    for dx in range(3):
+                        if dz != 1 or dy != 1 or dx != 1:
+                            neighbours[i, slot] = ids[plane, y + dy, x + dx]
+                            slot += 1
+        _put_plane(z - 1, voxels, row_start, shape, True, ids)
 
 
 def find_foreground(
@@ -190,7 +181,7 @@ def from_list(shape: tuple[int, int, int], voxels: Int32, row_start: Int64 | Non
         line = voxels[:, 0].astype(np.int64) * shape[1] + voxels[:, 1]
         row_start = np.searchsorted(line, np.arange(shape[0] * shape[1] + 1)).astype(np.int64)
     neighbours = np.empty((len(voxels), 26), np.int32)
-    run_parts(lambda begin, end: _join_lines(begin, end, voxels, row_start, shape[0], shape[1], neighbours), shape[0])
+    run_parts(lambda begin, end: _join_planes(begin, end, voxels, row_start, shape, neighbours), shape[0])
     return Foreground(shape, voxels, row_start, neighbours)
 
 
