@@ -46,4 +46,4 @@ def test_parity_agrees_in_the_simulator():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "device: simulator" in done.stdout
-    assert "8 of 8 agree" in done.stdout
+    assert "9 of 9 agree" in done.stdout
