@@ -38,9 +38,36 @@ print(found.neighbours.sum(), depth.sum(), round(float(value.sum()), 3), np.isfi
 """
 
 
-def core_in_a_process(**environment):
+_WHOLE = """
+import time; T=time.process_time()
+import numpy as np
+from scipy import ndimage
+from vesselgraph import Heatmap, Space, Volume, trace
+from vesselgraph.config import TraceConfig
+from vesselgraph.phantom import tube_graph, clean_mask
+shape = (7, 9, 22)
+noise = ndimage.gaussian_filter(np.random.default_rng(7).random(shape), 1.0)
+z, y, x = np.meshgrid(*map(np.arange, shape), indexing="ij")
+tube = np.exp(-((z - 3.2) ** 2 + (y - 4.1 - 0.1 * x) ** 2) / 3.0) * np.where((x > 9) & (x < 13), 0.02, 1.0)
+heat = np.clip(0.9 * tube + 0.3 * (noise - noise.mean()), 0.0, 1.0).astype(np.float32)
+mask = (tube > 0.4).astype(np.float32)
+def told(graph):
+    keep = {name: np.nan_to_num(column.astype(float), posinf=0.0).sum() for name, column in sorted(graph.edge_data.items())}
+    total = [graph.path_position.sum(), np.nansum(graph.path_radius), *keep.values()]
+    print(graph.edge_nodes.tolist(), graph.path_offset.tolist(), [f"{value:.4g}" for value in total])
+every = TraceConfig(rivulet_paths=True)
+for spacing in ((1.0, 1.0, 1.0), (2.0, 1.0, 1.0)):
+    space = Space.axial(spacing)
+    image = Volume((100 * tube).astype(np.float32), space)
+    t=time.process_time(); told(trace(Heatmap(Volume(heat, space)), every, image=image))
+    t=time.process_time(); told(trace(Heatmap(Volume(mask, space))))
+t=time.process_time(); told(trace(Heatmap(Volume(heat, Space.axial())), TraceConfig(method="zhang2020")))
+"""
+
+
+def core_in_a_process(code=_CORE, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", _CORE],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -55,6 +82,13 @@ def test_compiled_checked_and_interpreted_code_agree(tmp_path):
     assert core_in_a_process(NUMBA_DISABLE_JIT="1") == compiled
     # Bounds checks are compiled in, so the cache of this run is its own.
     assert core_in_a_process(NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path)) == compiled
+
+
+def test_the_whole_stage_is_the_same_when_it_is_interpreted():
+    # Interpreted, numpy checks every index: all kernels of tracing stay within their arrays.
+    compiled = core_in_a_process(_WHOLE)
+    assert compiled.count("\n") == 5
+    assert core_in_a_process(_WHOLE, NUMBA_DISABLE_JIT="1") == compiled
 
 
 def noise(shape=(20, 24, 40), seed=3):

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from tests.tracing.drawn import OBLIQUE
 from vesselgraph import Heatmap, Space, Volume, trace
 from vesselgraph.config import TraceConfig
-from vesselgraph.resampling import isotropic_grid, resample
+from vesselgraph.resampling import resample
 from vesselgraph.tracing import field
 from vesselgraph.tracing.isotropic import isotropic_near
 
@@ -32,11 +33,11 @@ def near(array, spacing, threshold, reach, from_mask=False, radius=None):
 def test_heat_is_that_of_resampling_the_whole_box(spacing):
     array = noise((7, 9, 11), 1)
     volume, heat, radius = near(array, spacing, 0.0, 1.0)
-    space, shape = isotropic_grid(volume, min(spacing))
     assert radius is None
-    assert heat.shape == shape
     assert heat.space.spacing.tolist() == [min(spacing)] * 3
-    assert np.abs(heat.array - resample(volume, space, shape, fill=0.0).array).max() < 1e-6
+    # Three voxels of rim on both sides.
+    assert heat.shape == tuple(np.round((np.array(array.shape) + 6) * spacing / min(spacing)))
+    assert np.abs(heat.array - resample(volume, heat.space, heat.shape, fill=0.0).array).max() < 1e-6
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -57,10 +58,11 @@ def test_masks_are_those_of_the_distance_of_the_whole_box(spacing, seed, level):
 
 def test_only_the_surroundings_of_the_foreground_are_filled():
     array = np.full((20, 60, 60), 0.01, np.float32)
-    array[10, 30, 30] = 0.8
+    array[10, 30, 30] = array[4, 8, 8] = array[15, 51, 51] = 0.8
     volume, heat, _ = near(array, (2.0, 1.0, 1.0), 0.1, 4.0)
     index = np.stack(np.meshgrid(*map(np.arange, heat.shape), indexing="ij"), axis=-1)
-    apart = np.linalg.norm(heat.space.to_world(index) - volume.space.to_world(np.array([10.0, 30.0, 30.0])), axis=-1)
+    hot = volume.space.to_world(np.argwhere(array > 0.1).astype(float))
+    apart = cKDTree(hot).query(heat.space.to_world(index))[0]
     assert (heat.array[apart <= 4.0] > 0).all()
     # A tile is 8 mm wide, and a rim of a coarse voxel is filled too.
     assert (heat.array[apart > (4.0 + 2.0 + 8.0) * np.sqrt(3.0)] == 0).all()
@@ -71,8 +73,8 @@ def test_radii_are_those_of_the_nearest_voxel():
     array, radius = np.zeros((3, 5, 5), np.float32), np.zeros((3, 5, 5), np.float32)
     array[1, 2, 2], radius[1, 2, 2] = 0.9, 2.5
     _, heat, widths = near(array, (3.0, 1.0, 1.0), 0.1, 1.0, radius=radius)
-    assert heat.shape == (9, 5, 5)
-    assert np.argwhere(widths.array).tolist() == [[3, 2, 2], [4, 2, 2], [5, 2, 2]]
+    assert heat.shape == (21, 7, 7)
+    assert np.argwhere(widths.array).tolist() == [[9, 3, 3], [10, 3, 3], [11, 3, 3]]
     assert set(widths.array[widths.array > 0].tolist()) == {2.5}
 
 
@@ -81,8 +83,23 @@ def test_a_mask_that_is_one_voxel_or_fills_the_image(inside):
     array = np.zeros((7, 7, 7), np.float32)
     array[3 - inside // 2 : 4 + inside // 2, 3 - inside // 2 : 4 + inside // 2, 3 - inside // 2 : 4 + inside // 2] = 1.0
     _, fine, _ = near(array, (2.0, 1.0, 1.0), 0.5, 0.0, from_mask=True)
-    assert fine.shape == (14, 7, 7)
+    assert fine.shape == (2 * (inside + 6), inside + 6, inside + 6)
     assert (fine.array.sum() == 14 * 49) if inside == 7 else (fine.array.sum() == 2)
+
+
+@pytest.mark.parametrize("from_mask", [False, True])
+def test_a_wider_box_changes_no_byte_of_thick_slices(from_mask):
+    heat = noise((9, 16, 30), 5)
+    heat = (heat > 0.7).astype(np.float32) if from_mask else np.where(heat > 0.6, heat - np.float32(0.4), 0).astype(np.float32)
+    heat[[0, -1]] = heat[:, [0, -1]] = heat[:, :, [0, -1]] = 0
+    space = Space((2.3, 0.8, 1.0), (5.0, 1.0, -3.0), OBLIQUE)
+    wide = Volume(
+        np.pad(heat, ((3, 5), (4, 3), (6, 9))), Space(space.spacing, space.to_world(np.array([-3.0, -4.0, -6.0])), OBLIQUE)
+    )
+    one, two = (trace(Heatmap(volume, source="drawn")) for volume in (Volume(heat, space), wide))
+    assert one.n_edges == two.n_edges > 3
+    assert np.array_equal(one.edge_nodes, two.edge_nodes)
+    np.testing.assert_allclose(two.path_position, one.path_position, atol=1e-4)
 
 
 def test_what_is_left_out_changes_no_candidate(monkeypatch):

@@ -111,7 +111,7 @@ def _branch_evidence(position, radius, heat, offset, thinned, threshold, table, 
                 along[i - low] = along[i - low - 1] + step
                 cost += 0.5 * step / max(heat[i], _COST_FLOOR) ** 2 + 0.5 * step / max(heat[i - 1], _COST_FLOOR) ** 2
                 if not thinned[e]:
-                    gap += 0.5 * step * (is_gap + (heat[i - 1] <= threshold))
+                    gap += 0.5 * step * (int(is_gap) + int(heat[i - 1] <= threshold))
         ordered = np.sort(heat[low:high])
         place = 0.25 * (n - 1)
         k = int(place)

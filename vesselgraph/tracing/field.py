@@ -27,8 +27,6 @@ DEPTH_LIMIT_VOX = 10
 
 # How far beyond half a gap heat is read: a capsule's width, and what a gap may be longer on the grid.
 _MARGIN_VOX = 8.0
-# Rim of the box around the foreground of anisotropic heat, in its own voxels.
-_RIM = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +93,9 @@ def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, fin
         voxels = find_foreground(frozen(heat.array), threshold, joined=False).voxels
         if len(voxels) == 0:
             return None
-        first, last = _box_around(voxels, heat.shape)
-        heat, radius = heat.crop(first, last), None if radius is None else radius.crop(first, last)
         # A bridge is at most so far from the nearer of the vessels it joins.
         reach = 0.5 * config.max_gap + _MARGIN_VOX * float(heat.space.spacing.min())
-        heat, radius = isotropic_near(heat, radius, voxels - np.array(first, np.int32), reach, from_mask=from_mask)
+        heat, radius = isotropic_near(heat, radius, voxels, reach, from_mask=from_mask)
     values = frozen(heat.array)
     foreground, depth = find(values, threshold, None if from_mask else DEPTH_LIMIT_VOX)
     if len(foreground) == 0:
@@ -146,10 +142,3 @@ def heat_inside(heat: Volume, region: Volume) -> Volume:
     if not any(run_parts(lambda begin, end: _any_outside(begin, end, values, inside.array), heat.shape[0])):
         return heat
     return heat.with_array(np.where(inside.array, heat.array, np.zeros(1, heat.array.dtype)))
-
-
-def _box_around(voxels: NDArray[np.int32], shape: tuple[int, int, int]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return the first and one-past-last index of the box of the voxels plus a margin, so that it does not hang on the box."""
-    first = np.maximum(voxels.min(axis=0) - _RIM, 0)
-    last = np.minimum(voxels.max(axis=0) + 1 + _RIM, shape)
-    return tuple(first.tolist()), tuple(last.tolist())

@@ -16,7 +16,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vesselgraph.resampling import isotropic_grid
 from vesselgraph.space import Space
 from vesselgraph.threads import run_parts
 from vesselgraph.volume import Volume
@@ -26,6 +25,8 @@ Float64 = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _TILE = 8
+# Rim of the box around the foreground, in its own voxels.
+_RIM = 3
 
 
 class _Axis(NamedTuple):
@@ -59,13 +60,13 @@ def isotropic_near(
     Returns
     -------
     heat, radius : Volume, Volume or None
-        On the same fine grid.
+        On the same fine grid, which depends on where the foreground lies and not on the box around it.
 
     References
     ----------
     Raya & Udupa, "Shape-based interpolation of multidimensional objects", IEEE Trans. Med. Imaging 9 (1990).
     """
-    space, shape = isotropic_grid(volume, float(volume.space.spacing.min()))
+    space, shape = _grid_around(voxels, volume.space)
     axes = _axes(volume, space, shape)
     tiles = _tiles_near(voxels, volume.space, space, shape, reach)
     coarse = np.ascontiguousarray(volume.array, dtype=np.float32)
@@ -92,6 +93,15 @@ def _paged_zeros(shape: tuple[int, int, int]) -> Float32:
     # Shared pages, the default where there is a choice, are taken when they are read.
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     return np.frombuffer(mmap.mmap(-1, 4 * size, **private), np.float32, size).reshape(shape)
+
+
+def _grid_around(voxels: NDArray[np.int32], coarse: Space) -> tuple[Space, tuple[int, int, int]]:
+    """Return the fine grid over the box of the voxels and a rim, also where that leaves the image."""
+    first, last = voxels.min(axis=0) - _RIM, voxels.max(axis=0) + 1 + _RIM
+    step = float(coarse.spacing.min())
+    box = Space(coarse.spacing, coarse.to_world(first.astype(np.float64)), coarse.direction)
+    n = np.maximum(1, np.round((last - first) * coarse.spacing / step)).astype(int).tolist()
+    return box.rescaled((step, step, step)), (n[0], n[1], n[2])
 
 
 def _axes(volume: Volume, space: Space, shape: tuple[int, int, int]) -> tuple[_Axis, _Axis, _Axis]:
