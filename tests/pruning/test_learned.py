@@ -1,0 +1,129 @@
+"""The learned verdict in the stage: weights on disk, features that must fit, and what a graph must come from."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.pruning.test_branch_graph import traced
+from vesselgraph.config import PruneConfig
+from vesselgraph.errors import CheckpointError, InputError
+from vesselgraph.pruner_config import TrainPrunerConfig
+from vesselgraph.pruning import judge, prune, require_pruner
+from vesselgraph.pruning.branch_graph import build_branch_graph
+from vesselgraph.pruning.features import Surroundings, piece_features
+from vesselgraph.pruning.learning import PrunerCase, fit_pruner
+from vesselgraph.pruning.weights import PrunerCard, load_pruner, save_pruner
+from vesselgraph.space import Space
+from vesselgraph.volume import Heatmap, Volume
+
+GROUPS = ("heat", "geometry", "position", "evidence")
+RECIPE = TrainPrunerConfig(
+    width=8, n_layers=1, n_heads=2, n_epochs=40, rate=2e-2, dropout=0.0, feature_noise=0.0, groups=GROUPS
+)
+
+
+def vessels(seed):
+    """Return hot and cold vessels of 40 mm each, side by side; the hot ones are real."""
+    rng = np.random.default_rng(seed)
+    rows = [([0, 12.0 * k, 0], [40, 12.0 * k, 0]) for k in range(10)]
+    graph = traced(rows)
+    heat = np.where(rng.random(10) < 0.5, rng.uniform(0.6, 0.9, 10), rng.uniform(0.1, 0.3, 10))
+    columns = {"mean_heat": heat, "min_heat": heat}
+    return graph.with_columns(edge=columns, path={"heat": heat[graph.edge_of_point]}), heat > 0.5
+
+
+def case_of(seed):
+    graph, real = vessels(seed)
+    branches = build_branch_graph(graph, RECIPE.piece_length)
+    features, names = piece_features(branches, Surroundings(), GROUPS)
+    presence = real[branches.branch].astype(np.float32)
+    tree = np.where(presence > 0, 1, 0)
+    length = branches.pieces.edge_length.astype(np.float32)
+    return PrunerCase(features, branches.link, branches.relation, presence, tree, length), names
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.set_num_threads(1)
+    cases = [case_of(seed) for seed in range(5)]
+    fit = fit_pruner([case for case, _ in cases[:4]], [cases[4][0]], RECIPE)
+    recipe = RECIPE.model_dump(mode="json", exclude_none=True)
+    card = PrunerCard(features=cases[0][1], heat="ridge", temperature=fit.temperature, min_presence=0.5, recipe=recipe)
+    path = tmp_path_factory.mktemp("weights") / "pruner.safetensors"
+    save_pruner(fit, card, path)
+    return path
+
+
+def learned(path, **settings):
+    return PruneConfig(method="learned", weights=str(path), **settings)
+
+
+def test_real_branches_stay_and_carry_presence_and_tree(weights):
+    graph, real = vessels(7)
+    judged = judge(graph, learned(weights))
+    mine = (judged.path_position[judged.path_offset[:-1], 1] / 12.0).round().astype(int)
+    np.testing.assert_array_equal(judged.edge_data["keep"], real[mine])
+    assert judged.edge_data["presence"][real[mine]].min() > 0.5 > judged.edge_data["presence"][~real[mine]].max()
+    assert set(judged.edge_data["tree"][real[mine]]) == {1}
+    assert set(judged.edge_data["reason"]) == {"kept", "judged not real"}
+    pruned = prune(judged, learned(weights))
+    assert pruned.n_edges == real.sum()
+    assert {"presence", "tree", "tree_id", "score"} <= set(pruned.edge_data)
+    assert judged.edge_data["score"] == pytest.approx(judged.edge_data["presence"])
+
+
+def test_a_threshold_of_the_user_wins_over_that_of_the_card(weights):
+    graph, real = vessels(7)
+    assert judge(graph, learned(weights, min_presence=0.999999)).edge_data["keep"].sum() == 0
+    assert judge(graph, learned(weights, least_recall=0.999)).edge_data["keep"].sum() >= real.sum()
+
+
+def test_weights_survive_the_disk(weights):
+    fit, card = load_pruner(weights)
+    case, names = case_of(9)
+    assert card.features == names
+    assert card.settings == RECIPE
+    again, _ = load_pruner(weights)
+    np.testing.assert_array_equal(fit.probabilities(case), again.probabilities(case))
+
+
+def test_missing_weights_are_found_before_work_starts(tmp_path):
+    require_pruner(PruneConfig())
+    with pytest.raises(CheckpointError, match=r"train some with `vesselgraph train pruner`"):
+        require_pruner(learned(""))
+    with pytest.raises(CheckpointError, match="nothing at"):
+        require_pruner(learned(tmp_path / "none.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"sha256": "0" * 64}, "SHA-256"),
+        ({"kind": "heatmap"}, "kind pruner"),
+        ({"version": 9}, "version 9"),
+        ({"features": ["heat.mean"]}, "model the card describes"),
+        ({"surprise": 1}, "keep the .safetensors and the .json together"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused(weights, tmp_path, change, match):
+    card = json.loads(weights.with_suffix(".json").read_text())
+    (tmp_path / "w.safetensors").write_bytes(weights.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps({**card, **change}))
+    with pytest.raises(CheckpointError, match=match):
+        require_pruner(learned(tmp_path / "w.safetensors"))
+
+
+def test_other_features_or_another_heat_are_refused(weights, tmp_path):
+    graph, _ = vessels(7)
+    card = json.loads(weights.with_suffix(".json").read_text())
+    (tmp_path / "w.safetensors").write_bytes(weights.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps({**card, "features": ["heat.other", *card["features"][1:]]}))
+    with pytest.raises(CheckpointError, match=r"heat\.mean, heat\.other"):
+        judge(graph, learned(tmp_path / "w.safetensors"))
+    grid = Volume(np.zeros((3, 3, 3), np.float32), Space.axial())
+    with pytest.raises(InputError, match=r"traced from ridge heat.*one from network"):
+        judge(graph, learned(weights), heatmap=Heatmap(grid, source="network"))
+    with pytest.raises(InputError, match="one from a mask"):
+        judge(graph.with_columns(edge={"wall_step": np.zeros(graph.n_edges)}), learned(weights))
