@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.threads import run_parts
 from vesselgraph.tracing.ends import free_ends
-from vesselgraph.tracing.foreground import Foreground, voxel_at
-from vesselgraph.tracing.rivulet import first_at
+from vesselgraph.tracing.foreground import Foreground, first_at, voxel_at
 from vesselgraph.tracing.skeleton import Chains
 from vesselgraph.tracing.topology import OFFSETS
 

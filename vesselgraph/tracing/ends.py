@@ -104,6 +104,13 @@ def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbo
     return n
 
 
+def place_skeleton(foreground: Foreground, voxels: IntArray) -> tuple[IntArray, NDArray[np.int32]]:
+    """Return the id of each skeleton voxel (S, 3) in the foreground, (S,), and the other way round, (n,): -1 where none is."""
+    ids, skeleton_of = np.empty(len(voxels), np.int64), np.full(len(foreground), -1, np.int32)
+    _place(voxels, foreground.row_start, foreground.voxels, foreground.shape, ids, skeleton_of)
+    return ids, skeleton_of
+
+
 def free_ends(
     foreground: Foreground, voxels: IntArray, chains: Chains, max_turn_deg: float
 ) -> tuple[IntArray, IntArray, FloatArray, FloatArray, NDArray[np.int32]]:
@@ -135,9 +142,7 @@ def free_ends(
     n_ends = 2 * len(chains.ends)
     tips, branch = np.empty(n_ends, np.int64), np.empty(n_ends, np.int64)
     outward, cosines = np.empty((n_ends, 3)), np.empty(n_ends + 1)
-    ids = np.empty(len(voxels), np.int64)
-    skeleton_of = np.full(len(foreground), -1, np.int32)
-    _place(voxels, foreground.row_start, foreground.voxels, foreground.shape, ids, skeleton_of)
+    ids, skeleton_of = place_skeleton(foreground, voxels)
     cosine = float(np.cos(np.deg2rad(max_turn_deg)))
     n = _curve_ends(
         voxels, chains.ends, chains.offset, chains.members, degree, ids, skeleton_of, foreground.neighbours, cosine,

@@ -48,12 +48,9 @@ class Foreground:
 
 
 @njit(cache=True, nogil=True)
-def voxel_at(row_start, voxels, n_planes, n_rows, n_columns, z, y, x):  # type: ignore[no-untyped-def]
-    """Return the id of the voxel at a place, -1 if it is none of the object or outside of the box."""
-    if z < 0 or y < 0 or x < 0 or z >= n_planes or y >= n_rows or x >= n_columns:
-        return -1
-    line = z * n_rows + y
-    low, high = row_start[line], row_start[line + 1]
+def first_at(row_start, voxels, n_rows, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the id of the first voxel of a line at or after column ``x``, and the end of the line."""
+    low, high = row_start[z * n_rows + y], row_start[z * n_rows + y + 1]
     stop = high
     while low < high:
         middle = (low + high) >> 1
@@ -61,9 +58,16 @@ def voxel_at(row_start, voxels, n_planes, n_rows, n_columns, z, y, x):  # type: 
             low = middle + 1
         else:
             high = middle
-    if low < stop and voxels[low, 2] == x:
-        return low
-    return -1
+    return low, stop
+
+
+@njit(cache=True, nogil=True)
+def voxel_at(row_start, voxels, n_planes, n_rows, n_columns, z, y, x):  # type: ignore[no-untyped-def]
+    """Return the id of the voxel at a place, -1 if it is none of the object or outside of the box."""
+    if z < 0 or y < 0 or x < 0 or z >= n_planes or y >= n_rows or x >= n_columns:
+        return -1
+    low, stop = first_at(row_start, voxels, n_rows, z, y, x)
+    return low if low < stop and voxels[low, 2] == x else -1
 
 
 @njit(cache=True, nogil=True)
@@ -190,14 +194,28 @@ def _sample_list(voxels, row_start, shape, values, points, result):  # type: ign
     for m in range(points.shape[0]):
         z0, y0, x0 = math.floor(points[m, 0]), math.floor(points[m, 1]), math.floor(points[m, 2])
         total = 0.0
-        for corner in range(8):
-            z, y, x = z0 + (corner >> 2), y0 + (corner >> 1 & 1), x0 + (corner & 1)
-            share = (1.0 - abs(points[m, 0] - z)) * (1.0 - abs(points[m, 1] - y)) * (1.0 - abs(points[m, 2] - x))
-            if share > 0.0:
-                i = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], z, y, x)
-                if i >= 0:
-                    total += share * values[i]
+        for line in range(4):
+            z, y = z0 + (line >> 1), y0 + (line & 1)
+            share = (1.0 - abs(points[m, 0] - z)) * (1.0 - abs(points[m, 1] - y))
+            if share > 0.0 and 0 <= z < shape[0] and 0 <= y < shape[1]:
+                i, stop = first_at(row_start, voxels, shape[1], z, y, x0)
+                while i < stop and voxels[i, 2] <= x0 + 1:
+                    total += share * (1.0 - abs(points[m, 2] - voxels[i, 2])) * values[i]
+                    i += 1
         result[m] = total
+
+
+@njit(cache=True, nogil=True)
+def _take(heat, voxels, values):  # type: ignore[no-untyped-def]
+    for i in range(voxels.shape[0]):
+        values[i] = heat[voxels[i, 0], voxels[i, 1], voxels[i, 2]]
+
+
+def take_at(heat: NDArray[np.float32], voxels: Int32) -> NDArray[np.float32]:
+    """Return the values of a volume at voxels (n, 3), (n,)."""
+    values = np.empty(len(voxels), np.float32)
+    _take(heat, voxels, values)
+    return values
 
 
 def sample_list(foreground: Foreground, values: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from vesselgraph.config import TraceConfig
 from vesselgraph.tracing.basins import Basins, find_basins
 from vesselgraph.tracing.bridges import propose_bridges
-from vesselgraph.tracing.foreground import Foreground
+from vesselgraph.tracing.ends import place_skeleton
+from vesselgraph.tracing.foreground import Foreground, take_at
 from vesselgraph.tracing.keypoints import propose_keypoint_paths
 from vesselgraph.tracing.rivulet import propose_rivulet_paths
 from vesselgraph.tracing.skeleton import Chains
@@ -115,19 +116,12 @@ def propose_links(
     bridges = propose_bridges(foreground, heat, voxels, chains, config.max_gap / voxel, config.max_turn_deg, config.n_bridges)
     parts = [_flagged(BRIDGE, *bridges, none)]
     if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
-        ids, values = skeleton_ids(foreground, voxels), heat[tuple(foreground.voxels.T)]
+        ids, values = place_skeleton(foreground, voxels)[0], take_at(heat, foreground.voxels)
         if config.keypoint_paths:
             parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids, basins)))
         if config.rivulet_paths:
             parts.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
     return merge_links(parts)
-
-
-def skeleton_ids(foreground: Foreground, voxels: IntArray) -> IntArray:
-    """Return the foreground ids of skeleton voxels, (S, 3) in raster order."""
-    _, n_rows, n_columns = foreground.shape
-    step = np.array([n_rows * n_columns, n_columns, 1])
-    return np.searchsorted(foreground.voxels @ step, voxels @ step).astype(np.int64)
 
 
 def _flagged(

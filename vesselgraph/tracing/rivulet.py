@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.depth import depth_of
-from vesselgraph.tracing.foreground import Foreground
+from vesselgraph.tracing.foreground import Foreground, first_at
 from vesselgraph.tracing.marching import march
 
 IntArray = NDArray[np.int64]
@@ -25,20 +25,6 @@ IntArray = NDArray[np.int64]
 POWER = 4.0
 COVERAGE = 0.98
 ERASE = 1.5
-
-
-@njit(cache=True, nogil=True)
-def first_at(row_start, voxels, n_rows, z, y, x):  # type: ignore[no-untyped-def]
-    """Return the id of the first voxel of a line at or after column ``x``, and the end of the line."""
-    low, high = row_start[z * n_rows + y], row_start[z * n_rows + y + 1]
-    stop = high
-    while low < high:
-        middle = (low + high) >> 1
-        if voxels[middle, 2] < x:
-            low = middle + 1
-        else:
-            high = middle
-    return low, stop
 
 
 @njit(cache=True, nogil=True)

@@ -25,10 +25,10 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.resampling import isotropic_grid, resample
 from vesselgraph.space import Space
 from vesselgraph.topology import component_labels
-from vesselgraph.tracing.foreground import Foreground, find_foreground, voxel_at
+from vesselgraph.tracing.foreground import Foreground, find_foreground, first_at, voxel_at
 from vesselgraph.tracing.links import RIVULET
 from vesselgraph.tracing.marching import march
-from vesselgraph.tracing.rivulet import COVERAGE, ERASE, POWER, erase_cube, first_at
+from vesselgraph.tracing.rivulet import COVERAGE, ERASE, POWER, erase_cube
 from vesselgraph.tracing.topology import OFFSETS
 from vesselgraph.volume import Heatmap
 
