@@ -152,6 +152,9 @@ def test_depth_and_noise_of_an_organ():
     assert around.depth is not None
     assert around.depth.array[4, 4, 4] == pytest.approx(6.0)
     assert around.depth.array[1, 4, 4] == pytest.approx(-2.0)
+    whole = measure_surroundings(image, organ.with_array(np.ones_like(array)))
+    assert whole.depth is not None
+    assert (whole.depth.array == 50.0).all()
     with pytest.raises(InputError, match="empty mask"):
         measure_surroundings(image, organ.with_array(np.zeros_like(array)))
 

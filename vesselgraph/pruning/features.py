@@ -91,9 +91,11 @@ def _signed_depth(organ: Volume) -> Volume:
         last.append(min(organ.shape[axis], int(occupied[-1] + 1 + pad[axis])))
     box = organ.crop((first[0], first[1], first[2]), (last[0], last[1], last[2]))
     inside = box.array.astype(np.bool_)
+    if inside.all():
+        # The whole field of view: there is no border.
+        return box.with_array(np.full(box.shape, _FAR, np.float32))
     signed = ndimage.distance_transform_edt(inside, sampling=spacing)
-    if not inside.all():
-        signed = signed - ndimage.distance_transform_edt(~inside, sampling=spacing)
+    signed -= ndimage.distance_transform_edt(~inside, sampling=spacing)
     return box.with_array(np.clip(signed, -_BORDER, _FAR).astype(np.float32))
 
 
