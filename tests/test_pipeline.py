@@ -7,7 +7,7 @@ import pytest
 import vesselgraph as vg
 from vesselgraph import pipeline
 from vesselgraph.config import PhantomConfig, PipelineConfig, SurfaceConfig
-from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
+from vesselgraph.errors import BudgetError, CheckpointError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.pipeline import describe_graph, dropped_branches, reconstruct
 from vesselgraph.progress import silent
 from vesselgraph.provenance import RunLog
@@ -54,6 +54,20 @@ def test_most_of_the_vessels_are_found(phantom, result):
 def test_surface_is_closed_and_says_so(result):
     assert result.run["surface"]["n_faces"] == result.mesh.n_faces > 0
     assert result.mesh.volume > 0
+
+
+def test_missing_weights_are_told_before_any_work(tmp_path):
+    steps = []
+    image = vg.Volume(np.random.default_rng(0).normal(size=(20, 20, 20)), Space.axial())
+    network = {"heatmap": {"method": "network", "weights": str(tmp_path / "none.safetensors")}}
+    with pytest.raises(CheckpointError, match="none.safetensors"):
+        reconstruct(image, PipelineConfig.build(network), progress=lambda step, share: steps.append(step))
+    assert steps == []
+
+
+def test_weights_are_not_asked_for_where_a_heatmap_is_given(given, no_surface):
+    network = {"heatmap": {"method": "network", "weights": "none.safetensors"}}
+    assert reconstruct(None, PipelineConfig.build(network), heatmap=given).graph.n_edges > 0
 
 
 def test_record_is_plain_json(result):

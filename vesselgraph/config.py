@@ -60,7 +60,7 @@ _FINEST_STEP = 0.6
 class HeatmapConfig(StageConfig):
     """Centerline heat: a multi-scale ridge filter, or a trained network.
 
-    The settings of step, radii, clipping, rim and polarity belong to the ridge filter. A network brings its own step and
+    The settings of step, radii, clipping and polarity belong to the ridge filter. A network brings its own step and
     learned the rest.
     """
 

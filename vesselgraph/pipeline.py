@@ -23,7 +23,7 @@ from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.edit import root_points, root_trees
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
-from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.heatmap import predict_heatmap, require_network
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, digest_path, digest_volume, machine, versions
@@ -126,6 +126,8 @@ def reconstruct(
     phases = image if isinstance(image, PhaseSet) or image is None else PhaseSet({"image": image})
     estimate = _require_memory(phases, config, mask, heatmap)
     require_pruner(config.prune)
+    if heatmap is None:
+        require_network(config.heatmap)
     planted = root_points(roots, _reference(phases, heatmap).bounds), root_labels
     log = RunLog()
     started = datetime.now(UTC)

@@ -130,6 +130,27 @@ def test_a_region_on_another_grid_is_refused(weights) -> None:
         predict_heatmap(image, HeatmapConfig(method="network", weights=str(weights)), region=region)
 
 
+def test_the_rim_counts_less_and_what_outshines_the_organ_not_at_all(weights) -> None:
+    values = np.random.default_rng(0).normal(110.0, 8.0, (24, 24, 24)).astype(np.float32)
+    values[:, 20:, 4:8] = 700.0
+    image = Volume(values, Space.axial())
+    region, organ = np.zeros((2, 24, 24, 24), np.bool_)
+    region[:, 2:22], organ[:, 2:14] = True, True
+    config = HeatmapConfig(method="network", weights=str(weights), rim_weight=0.25, rim_radius=20.0)
+    plain = predict_heatmap(image, config, region=image.with_array(region))
+    rimmed = predict_heatmap(image, config, region=image.with_array(region), organ=image.with_array(organ))
+    assert rimmed.heat.space == plain.heat.space
+    index = np.rint(plain.heat.space.to_index(image.space.to_world(np.argwhere(organ)))).astype(int)
+    within = tuple(index.T)
+    np.testing.assert_array_equal(rimmed.heat.array[within], plain.heat.array[within])
+    places = np.array([[12.0, 16, 18], [12, 20, 6], [12, 21, 5]])
+    first = np.rint(plain.heat.space.to_index(image.space.to_world(places))).astype(int)
+    tissue, bright, core = (tuple(voxel) for voxel in first)
+    assert plain.heat.array[tissue] > 0
+    assert rimmed.heat.array[tissue] == pytest.approx(0.25 * plain.heat.array[tissue])
+    assert rimmed.heat.array[bright] == rimmed.heat.array[core] == 0.0
+
+
 def test_weights_come_back_as_they_were(weights) -> None:
     network, card = load_network(weights)
     torch.manual_seed(0)

@@ -17,6 +17,7 @@ from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
+from vesselgraph.heatmap.ridge import outshines_organ
 from vesselgraph.heatmap.targets import Float32
 from vesselgraph.heatmap.weights import load_network
 from vesselgraph.progress import Progress, silent
@@ -59,6 +60,7 @@ def predict_with_network(
     config: HeatmapConfig,
     *,
     region: Volume | None = None,
+    organ: Volume | None = None,
     progress: Progress = silent,
 ) -> Heatmap:
     """Return the heatmap a trained network sees; see :func:`vesselgraph.heatmap.predict_heatmap` for the arguments.
@@ -73,7 +75,7 @@ def predict_with_network(
     BackendUnavailableError
         The device is not there.
     SpaceMismatchError
-        The region lies on another grid than the image.
+        The region or the organ lies on another grid than the image.
     """
     device = require_device(config.device)
     network, card = load_network(config.weights, device)
@@ -81,19 +83,25 @@ def predict_with_network(
     first = next(iter(phases.values()))
     if region is not None:
         require_same_grid(region, first, "the region")
+        if organ is not None:
+            require_same_grid(organ, first, "the organ")
         box = box_around(region, _CONTEXT)
         phases = {name: phase.crop(*box) for name, phase in phases.items()}
         region, first = region.crop(*box), first.crop(*box)
     space, shape = isotropic_grid(first, card.step)
     arrays = {name: np.asarray(resample(phase, space, shape).array, np.float32) for name, phase in phases.items()}
-    inside = np.ones(shape, np.bool_)
+    inside = core = np.ones(shape, np.bool_)
     if region is not None:
-        inside = resample(region, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
+        inside = core = resample(region, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
+        if organ is not None:
+            core = resample(organ.crop(*box), space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
+            inside = inside & ~outshines_organ(next(iter(arrays.values())), inside, core, config)
     maps = predict_maps(
         network, arrays, inside, window=config.window, overlap_fraction=config.overlap_fraction, progress=progress
     )
+    heat = maps.heat * np.where(core | (maps.radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
     return Heatmap(
-        Volume(maps.heat, space, "heat"),
+        Volume(heat, space, "heat"),
         Volume(maps.radius, space, "radius"),
         "network",
         identity=maps.identity,

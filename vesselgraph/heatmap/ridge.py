@@ -62,7 +62,7 @@ def ridge_heat(
     combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
     # What is too bright for a vessel is filled like the outside: cut after the filter, it would leave ridges at its flanks.
-    inside = inside & ~_too_bright(image, inside, core, config)
+    inside = inside & ~outshines_organ(image, inside, core, config)
     values = flatten_outside(image, inside, core, config)
     smallest = config.smallest_radius(voxel)
     radii = np.geomspace(max(smallest, 0.7 * voxel), max(config.max_radius, smallest, voxel), config.n_scales)
@@ -99,8 +99,17 @@ def ridge_heat(
     return squared / (squared + np.float32(config.half_answer**2)), radius
 
 
-def _too_bright(image: Float32, inside: BoolArray, core: BoolArray, config: HeatmapConfig) -> BoolArray:
-    """Return the voxels of the rim that outshine the brightest vessels of the organ, and those next to them (bone, kidney)."""
+def outshines_organ(image: Float32, inside: BoolArray, core: BoolArray, config: HeatmapConfig) -> BoolArray:
+    """Return the voxels of the rim that outshine the brightest vessels of the organ, and those next to them (bone, kidney).
+
+    Parameters
+    ----------
+    image : (planes, rows, columns) float32
+    inside, core : same shape, bool
+        The region, and the organ without the rim.
+    config : HeatmapConfig
+        Its polarity.
+    """
     values = smooth(image if config.polarity == "bright" else -image, 1.0)
     if not core.any() or (core | ~inside).all():
         return np.zeros(image.shape, np.bool_)

@@ -17,6 +17,19 @@ from vesselgraph.volume import Heatmap, PhaseSet, Volume, require_same_grid
 _MIN_SIDE = 5
 
 
+def require_network(config: HeatmapConfig) -> None:
+    """Check that the weights of a network are there and readable, before work starts; nothing for the ridge filter.
+
+    Raises
+    ------
+    CheckpointError
+        They are missing, damaged, or of another kind.
+    """
+    if config.method == "network":
+        # Loads torch and MONAI, which the ridge filter does without.
+        import_module("vesselgraph.heatmap.weights").load_network(config.weights)
+
+
 def predict_heatmap(
     image: Volume | PhaseSet,
     config: HeatmapConfig | None = None,
@@ -39,8 +52,7 @@ def predict_heatmap(
         bool on the image grid: where vessels are looked for; the whole image if left out.
     organ : Volume, optional
         bool on the image grid: the organ without the rim of the region. Answers outside of it count ``config.rim_weight``,
-        so that only what clearly goes on outside is followed, and values brighter than in the organ are no vessels there. A
-        network does not use it.
+        so that only what clearly goes on outside is followed, and values brighter than in the organ are no vessels there.
     progress : Progress
         Called with the step and its done fraction.
 
@@ -73,7 +85,9 @@ def predict_heatmap(
     if config.method == "network":
         # Loads torch and MONAI, which the ridge filter does without.
         network = import_module("vesselgraph.heatmap.prediction")
-        predicted: Heatmap = network.predict_with_network(image, config, region=region, progress=progress)
+        predicted: Heatmap = network.predict_with_network(
+            image, config, region=region, organ=organ, progress=progress
+        )
         return predicted
     phases = list(image.values()) if isinstance(image, PhaseSet) else [image]
     if region is not None:
