@@ -100,7 +100,7 @@ def configuration_page() -> str:
     lines += ["", "## Generated CT (`vesselgraph phantom --set key=value`)", "", _first_line(PhantomConfig), ""]
     lines += _table(PhantomConfig.model_fields)
     lines += _training("Training the heatmap network (`vesselgraph train heatmap --set key=value`)", TrainHeatmapConfig)
-    known = {HeatmapConfig: "[heatmap]", TraceConfig: "[trace]", StudyRanges: "[studies]"}
+    known: dict[type[StageConfig], str] = {HeatmapConfig: "[heatmap]", TraceConfig: "[trace]", StudyRanges: "[studies]"}
     lines += _training("Training the pruner (`vesselgraph train pruner --set key=value`)", TrainPrunerConfig, known)
     return "\n".join(lines) + "\n"
 
