@@ -16,6 +16,7 @@ NAMES = [
     "mesh",
     "metric_errors",
     "overcomplete",
+    "pruning",
     "real_cases",
     "real_liver",
     "ridge_speed",
