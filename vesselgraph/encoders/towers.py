@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vesselgraph.errors import BackendUnavailableError, InputError
 
-Reading = Literal["tokens", "maps", "neck", "pyramid"]
+Reading = Literal["tokens", "maps", "neck", "pyramid", "davit"]
 
 
 class Seen(NamedTuple):
@@ -32,9 +32,9 @@ class TransformersTower(nn.Module):
     ----------
     network : nn.Module
         The model, without head.
-    reading : {"tokens", "maps", "neck", "pyramid"}
+    reading : {"tokens", "maps", "neck", "pyramid", "davit"}
         How its answer is read: token sequences after each layer; channel-first maps of each stage; one map after the neck of
-        SAM; the feature pyramid of SAM 2 and 3.
+        SAM; the feature pyramid of SAM 2 and 3; the stages of Florence-2's DaViT.
     taps : sequence of int
         Layers or stages whose maps are given, 0-based; not used by "neck".
     n_prefix : int
@@ -71,6 +71,9 @@ class TransformersTower(nn.Module):
         if self.reading == "neck":
             said = self.network(images).last_hidden_state
             return Seen((said,), said.mean((2, 3)), None)
+        if self.reading == "davit":
+            stages = self._davit_stages(images)
+            return Seen(stages, stages[-1].mean((2, 3)), None)
         said = self.network(images, output_hidden_states=self.reading == "maps")
         if self.reading == "maps":
             # The first hidden state is the image itself.
@@ -97,6 +100,16 @@ class TransformersTower(nn.Module):
             looked = said.attentions[-1][:, :, 0, self.n_prefix :].mean(1).view(len(images), rows, columns)
         return Seen(maps, summary, looked)
 
+    def _davit_stages(self, values: Tensor) -> tuple[Tensor, ...]:
+        network: Any = self.network
+        stages = []
+        for shrink, blocks in zip(network.convs, network.blocks, strict=True):
+            values = shrink(values)
+            for block in blocks:
+                values = block(values)
+            stages.append(values)
+        return tuple(stages)
+
     def _grid(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         return tokens[:, self.n_prefix :].transpose(1, 2).unflatten(2, (rows, columns))
 
@@ -107,9 +120,9 @@ def transformers_tower(config: Mapping[str, Any]) -> TransformersTower:
     Parameters
     ----------
     config : mapping
-        ``model`` and ``settings``: class of transformers and the values of its configuration (nested ``backbone_config`` and
-        ``backbone`` class name where there is one); ``reading``, ``taps``, ``n_prefix``, ``patch``, ``arguments`` as in
-        :class:`TransformersTower`.
+        ``model``, ``settings`` and ``make``: class of transformers, the values of its configuration (nested ``backbone_config``
+        and ``backbone`` class name where there is one), and other arguments of the class; ``reading``, ``taps``,
+        ``n_prefix``, ``patch`` and ``arguments`` as in :class:`TransformersTower`.
 
     Raises
     ------
@@ -124,15 +137,17 @@ def transformers_tower(config: Mapping[str, Any]) -> TransformersTower:
         raise BackendUnavailableError(
             'expected the transformers library; got none; install it with pip install "vesselgraph[encoders]"'
         ) from error
-    settings = {**config["settings"], **({"attn_implementation": "eager"} if config.get("eager") else {})}
+    settings = dict(config["settings"])
     made = config["model"]
     if not hasattr(transformers, made):
         raise InputError(f"a model of transformers {transformers.__version__}", made, "install the version in requirements/")
     if "backbone" in config:
         settings["backbone_config"] = getattr(transformers, config["backbone"])(**settings["backbone_config"])
-    model = getattr(transformers, made)
+    model, more = getattr(transformers, made), config.get("make", {})
     names = ("reading", "taps", "n_prefix", "patch", "arguments")
-    return TransformersTower(model(model.config_class(**settings)), **{key: config[key] for key in names if key in config})
+    return TransformersTower(
+        model(model.config_class(**settings), **more), **{key: config[key] for key in names if key in config}
+    )
 
 
 class ChainTower(nn.Module):
