@@ -60,8 +60,8 @@ def test_missing_weights_are_told_before_any_work(tmp_path):
     steps = []
     image = vg.Volume(np.random.default_rng(0).normal(size=(20, 20, 20)), Space.axial())
     network = {"heatmap": {"method": "network", "weights": str(tmp_path / "none.safetensors")}}
-    with pytest.raises(CheckpointError, match="none.safetensors"):
-        reconstruct(image, PipelineConfig.build(network), progress=lambda step, share: steps.append(step))
+    with pytest.raises(CheckpointError, match=r"none\.safetensors"):
+        reconstruct(image, PipelineConfig.build(network), progress=lambda step, _share: steps.append(step))
     assert steps == []
 
 
