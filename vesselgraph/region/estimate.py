@@ -206,6 +206,8 @@ def _fallback(finding: _Finding) -> Region:
     inside = None if finding.grid is None else inside_patient(finding.grid, finding.image)
     if inside is not None:
         note += " Skin, couch and the air around the patient were left out."
+    if finding.grid is not None:
+        note += " Bone and organ edges are traced there like vessels: pass a mask of what lies around the vessels wanted."
     return _whole(finding.image, note, inside)
 
 
