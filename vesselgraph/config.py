@@ -60,14 +60,16 @@ _FINEST_STEP = 0.6
 class HeatmapConfig(StageConfig):
     """Centerline heat: a multi-scale ridge filter, or a trained network.
 
-    The settings of step, radii, clipping and polarity belong to the ridge filter. A network brings its own step and
-    learned the rest.
+    A network brings its own step; the other settings of the ridge filter hold for the ridge heat it is multiplied by.
     """
 
     method: Literal["ridge", "network"] = Field("ridge", description="ridge: a filter, no training; network: trained weights")
     weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
     window: int = Field(64, ge=16, le=512, description="side of the box the network sees at once, voxels")
+    ridge_power: float = Field(
+        0.5, ge=0, le=2, description="a network's heat is multiplied by the ridge filter's to this power; 0: the network alone"
+    )
     overlap_fraction: float = Field(0.25, ge=0, le=0.75, description="share of that side by which neighbouring boxes overlap")
     step: float | None = Field(
         None,

@@ -12,6 +12,7 @@ NAMES = [
     "clean_mask",
     "eikonal",
     "end_to_end",
+    "heatmap_network",
     "heatmap_trace",
     "mesh",
     "metric_errors",

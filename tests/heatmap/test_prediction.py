@@ -136,7 +136,7 @@ def test_the_rim_counts_less_and_what_outshines_the_organ_not_at_all(weights) ->
     image = Volume(values, Space.axial())
     region, organ = np.zeros((2, 24, 24, 24), np.bool_)
     region[:, 2:22], organ[:, 2:14] = True, True
-    config = HeatmapConfig(method="network", weights=str(weights), rim_weight=0.25, rim_radius=20.0)
+    config = HeatmapConfig(method="network", weights=str(weights), rim_weight=0.25, rim_radius=20.0, ridge_power=0.0)
     plain = predict_heatmap(image, config, region=image.with_array(region))
     rimmed = predict_heatmap(image, config, region=image.with_array(region), organ=image.with_array(organ))
     assert rimmed.heat.space == plain.heat.space
@@ -149,6 +149,22 @@ def test_the_rim_counts_less_and_what_outshines_the_organ_not_at_all(weights) ->
     assert plain.heat.array[tissue] > 0
     assert rimmed.heat.array[tissue] == pytest.approx(0.25 * plain.heat.array[tissue])
     assert rimmed.heat.array[bright] == rimmed.heat.array[core] == 0.0
+
+
+def test_the_ridge_filter_is_a_second_witness(weights) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(110.0, 5.0, (24, 24, 24)).astype(np.float32)
+    values[:, 11:14, 11:14] += 80.0
+    image = Volume(values, Space.axial())
+    alone, both, squared = (
+        predict_heatmap(image, HeatmapConfig(method="network", weights=str(weights), ridge_power=power)).heat.array
+        for power in (0.0, 1.0, 2.0)
+    )
+    ridge = predict_heatmap(image, HeatmapConfig(step=1.0)).heat.array
+    np.testing.assert_allclose(both, alone * ridge, atol=1e-6)
+    np.testing.assert_allclose(squared, alone * ridge**2, atol=1e-6)
+    assert both[12, 12, 12] > 0.8 * alone[12, 12, 12]
+    assert both[12, 4:8, 4:8].mean() < 0.5 * alone[12, 4:8, 4:8].mean()
 
 
 def test_weights_come_back_as_they_were(weights) -> None:
@@ -194,10 +210,30 @@ def test_a_card_of_another_network_is_refused(weights, tmp_path) -> None:
         load_network(path)
 
 
-@pytest.mark.skipif(SHIPPED.exists(), reason="weights ship")
-def test_without_shipped_weights_the_error_names_the_way_out() -> None:
+def test_the_shipped_weights_are_whole_and_small() -> None:
+    network, card = load_network()
+    assert SHIPPED.stat().st_size < 20e6
+    assert card.n_steps == card.recipe["n_steps"]
+    assert card.not_trained_on == "any real image"
+    assert sum(parameter.numel() for parameter in network.parameters()) < 2e6
+
+
+def test_the_shipped_network_sees_a_vessel_and_no_ball() -> None:
+    """A bright tube of radius 2 mm in noise against a ball of radius 8 mm."""
+    rng = np.random.default_rng(0)
+    z, y, x = np.indices((64, 64, 64))
+    values = 110.0 + 8.0 * rng.standard_normal((64, 64, 64))
+    values[np.hypot(y - 16, x - 20) <= 2.0] += 70.0
+    values[np.sqrt((z - 32) ** 2 + (y - 44) ** 2 + (x - 40) ** 2) <= 8.0] += 70.0
+    heat = predict_heatmap(Volume(values.astype(np.float32), Space.axial()), HeatmapConfig(method="network")).heat.array
+    assert heat[16:48, 15:18, 19:22].max(axis=(1, 2)).mean() > 0.4
+    assert heat[16:48, 30:60, 20:60].mean() < 0.05
+
+
+def test_lost_shipped_weights_name_the_way_out(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("vesselgraph.heatmap.weights.SHIPPED", tmp_path / "lost.safetensors")
     image = Volume(np.zeros((8, 8, 8), np.float32), Space.axial())
-    with pytest.raises(CheckpointError, match=r'method = "ridge".*vesselgraph train heatmap') as caught:
+    with pytest.raises(CheckpointError, match=r'install vesselgraph again.*method = "ridge"') as caught:
         predict_heatmap(image, HeatmapConfig(method="network"))
     assert exit_code(caught.value) == 3
 

@@ -17,7 +17,7 @@ from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
-from vesselgraph.heatmap.ridge import outshines_organ
+from vesselgraph.heatmap.ridge import outshines_organ, ridge_heat
 from vesselgraph.heatmap.targets import Float32
 from vesselgraph.heatmap.weights import load_network
 from vesselgraph.progress import Progress, silent
@@ -66,7 +66,9 @@ def predict_with_network(
     """Return the heatmap a trained network sees; see :func:`vesselgraph.heatmap.predict_heatmap` for the arguments.
 
     The grid is isotropic with the step the weights were trained at, whatever ``config.step`` says. Phases named native,
-    arterial, portal or delayed are told to the network by name, all others as unknown.
+    arterial, portal or delayed are told to the network by name, all others as unknown. The heat is the network's times the
+    ridge filter's (of each phase alone, the hottest) to the power ``config.ridge_power``: two witnesses that err in different
+    places.
 
     Raises
     ------
@@ -99,14 +101,31 @@ def predict_with_network(
     maps = predict_maps(
         network, arrays, inside, window=config.window, overlap_fraction=config.overlap_fraction, progress=progress
     )
-    heat = maps.heat * np.where(core | (maps.radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
+    heat = maps.heat * _ridge_share(arrays, inside, core, card.step, config, progress)
+    heat *= np.where(core | (maps.radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
     return Heatmap(
         Volume(heat, space, "heat"),
-        Volume(maps.radius, space, "radius"),
+        Volume(maps.radius * (heat > 0), space, "radius"),
         "network",
         identity=maps.identity,
         features=maps.features,
     )
+
+
+def _ridge_share(
+    phases: Mapping[str, Float32],
+    inside: NDArray[np.bool_],
+    core: NDArray[np.bool_],
+    step: float,
+    config: HeatmapConfig,
+    progress: Progress,
+) -> Float32:
+    """Return what the network's heat is multiplied by; it leaves the rim to the caller."""
+    if config.ridge_power == 0.0:
+        return np.ones(inside.shape, np.float32)
+    even = config.model_copy(update={"rim_weight": 1.0})
+    heats = [ridge_heat(np.ascontiguousarray(image), inside, core, step, even, progress)[0] for image in phases.values()]
+    return np.asarray(np.maximum.reduce(heats) ** np.float32(config.ridge_power), np.float32)
 
 
 def require_device(name: str) -> torch.device:

@@ -85,9 +85,7 @@ def predict_heatmap(
     if config.method == "network":
         # Loads torch and MONAI, which the ridge filter does without.
         network = import_module("vesselgraph.heatmap.prediction")
-        predicted: Heatmap = network.predict_with_network(
-            image, config, region=region, organ=organ, progress=progress
-        )
+        predicted: Heatmap = network.predict_with_network(image, config, region=region, organ=organ, progress=progress)
         return predicted
     phases = list(image.values()) if isinstance(image, PhaseSet) else [image]
     if region is not None:

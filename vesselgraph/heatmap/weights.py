@@ -130,8 +130,8 @@ def read_card(weights: Path) -> Card:
     if not weights.is_file():
         if weights == SHIPPED:
             raise CheckpointError(
-                "expected weights of the heatmap network; got none, because this version ships without them; use "
-                'heatmap.method = "ridge", or train some with `vesselgraph train heatmap` and name them in heatmap.weights'
+                f"expected the weights that ship with vesselgraph; got nothing at {weights}; install vesselgraph again, name "
+                'weights of your own in heatmap.weights, or use heatmap.method = "ridge"'
             )
         raise CheckpointError(f"expected a weights file; got nothing at {weights}; check heatmap.weights")
     path = weights.with_suffix(".json")
