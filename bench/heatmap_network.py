@@ -28,7 +28,7 @@ from vesselgraph.pruning import prune
 from vesselgraph.tracing import trace
 from vesselgraph.volume import PhaseSet, Volume
 
-SEEDS = tuple(range(300_000, 300_020))
+SEEDS = tuple(range(300_010, 300_030))
 MIN_HEATS = (0.1, 0.2, 0.35, 0.5, 0.65)
 THRESHOLDS = (0.12, 0.2, 0.3, 0.45)
 CLEAR, SHOWN = 0.5, 0.05
