@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap, require_network
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
-from vesselgraph.provenance import RunLog, digest_path, digest_volume, machine, versions
+from vesselgraph.provenance import RunLog, machine, versions
 from vesselgraph.pruning import judge, prune, require_pruner
+from vesselgraph.record import describe_inputs, describe_result
 from vesselgraph.region import Region, estimate_region, region_from_mask
-from vesselgraph.surface import build_surface, check_surface
-from vesselgraph.topology import component_labels, n_loops
+from vesselgraph.surface import build_surface
 from vesselgraph.tracing import trace
 from vesselgraph.volume import Heatmap, PhaseSet, Volume
 
@@ -133,7 +133,7 @@ def reconstruct(
     started = datetime.now(UTC)
     with log.stage("check"):
         given = {"mask": mask, "heatmap": None if heatmap is None else heatmap.heat, "root_labels": root_labels}
-        inputs = _describe_inputs({**(phases or {}), **given}, sources or {})
+        inputs = describe_inputs({**(phases or {}), **given}, sources or {})
         if phases is not None:
             phases = _checked(phases, log)
             if heatmap is not None:
@@ -150,7 +150,7 @@ def reconstruct(
         "roots": planted[0].tolist(),
         "memory_estimate_gb": round(estimate.total_gb, 3),
         **log.to_dict(),
-        **_describe_result(result, drawn),
+        **describe_result(*result, drawn),
     }
     return Reconstruction(*result, run=record)
 
@@ -319,82 +319,3 @@ def _warn_about_region(region: Region, mask: Volume | None, log: RunLog) -> None
         log.warn(f"No organ mask was given. {region.note}")
     elif not mask.is_on_grid_of(region.mask) or region.confidence < 1.0:
         log.warn(region.note)
-
-
-def _describe_inputs(volumes: Mapping[str, Volume | None], sources: Mapping[str, str | Path]) -> dict[str, Any]:
-    inputs = {
-        name: {
-            "shape": list(volume.shape),
-            "dtype": str(volume.array.dtype),
-            "space": volume.space.to_dict(),
-            "sha256_values": digest_volume(volume),
-        }
-        for name, volume in volumes.items()
-        if volume is not None
-    }
-    for name, path in sources.items():
-        inputs.setdefault(name, {}).update(path=Path(path).name, sha256_files=digest_path(path))
-    return inputs
-
-
-def _describe_result(result: _Stages, drawn: SurfaceConfig) -> dict[str, Any]:
-    phases, region, heatmap, judged, graph, mesh = result
-    heat = heatmap.heat
-    return {
-        "phases": {} if phases is None else {name: dict(phases.quality.get(name, {})) for name in phases},
-        "region": {
-            "kind": region.kind,
-            "confidence": region.confidence,
-            "note": region.note,
-            "measurements": dict(region.measurements),
-        },
-        "heatmap": {"source": heatmap.source, "shape": list(heat.shape), "space": heat.space.to_dict()},
-        "candidates": describe_graph(judged),
-        "graph": describe_graph(graph),
-        "dropped": dropped_branches(judged),
-        "surface": {
-            "n_points": mesh.n_points,
-            "n_faces": mesh.n_faces,
-            "step": drawn.step,
-            "min_radius": drawn.min_radius,
-            **_plain(asdict(check_surface(mesh, graph, drawn))),
-        },
-    }
-
-
-def describe_graph(graph: VesselGraph) -> dict[str, int | float]:
-    """Return the counts of a graph: nodes, branches, rooted trees, pieces, independent loops, and its length in mm.
-
-    Examples
-    --------
-    >>> ring = VesselGraph.from_paths([[[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 0]]])
-    >>> describe_graph(ring)["n_loops"]
-    1
-    """
-    trees = graph.edge_data.get("tree_id", np.zeros(0, np.int64))
-    return {
-        "n_nodes": graph.n_nodes,
-        "n_branches": graph.n_edges,
-        "n_trees": len(np.unique(trees[trees > 0])),
-        "n_pieces": len(np.unique(component_labels(graph.edge_nodes, graph.n_nodes))),
-        "n_loops": n_loops(graph.edge_nodes, graph.n_nodes),
-        "length": round(graph.length, 3),
-    }
-
-
-def dropped_branches(judged: VesselGraph) -> dict[str, dict[str, int | float]]:
-    """Return why candidate branches were cut: reason to number of branches and their length in mm, the longest first."""
-    if judged.n_edges == 0:
-        return {}
-    cut = ~judged.edge_data["keep"].astype(bool)
-    reasons, length = judged.edge_data["reason"], judged.edge_length
-    rows = {str(reason): cut & (reasons == reason) for reason in np.unique(reasons[cut])}
-    ordered = sorted(rows, key=lambda reason: -float(length[rows[reason]].sum()))
-    return {
-        reason: {"n_branches": int(rows[reason].sum()), "length": round(float(length[rows[reason]].sum()), 3)}
-        for reason in ordered
-    }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
