@@ -40,6 +40,10 @@ def _gaussian(sigma: float) -> NDArray[np.float32]:
 WEIGHTS = _gaussian(SIGMA_VOX)
 _W0, _W1, _W2 = WEIGHTS
 
+# 2 cos(2/3 acos(s)) for 0 <= s <= 1 by powers of s, interpolated at Chebyshev's points.
+_P0, _P1, _P2, _P3 = 1.00000037, 1.1546638, -0.22161094, 0.10294953
+_P4, _P5, _P6 = -0.0527995, 0.02100351, -0.00420698
+
 
 @njit(cache=True, nogil=True)
 def plane_axes(tangent, first, second):  # type: ignore[no-untyped-def]
@@ -60,35 +64,28 @@ def plane_axes(tangent, first, second):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _longest_cross(p, q, r, d, e, f):  # type: ignore[no-untyped-def]
-    """Return the longest cross product of two rows of [[p, d, e], [d, q, f], [e, f, r]] and its squared length."""
-    x0, y0, z0 = d * f - e * q, e * d - p * f, p * q - d * d
-    x1, y1, z1 = d * r - e * f, e * e - p * r, p * f - d * e
-    x2, y2, z2 = q * r - f * f, f * e - d * r, d * f - q * e
-    n0, n1, n2 = x0 * x0 + y0 * y0 + z0 * z0, x1 * x1 + y1 * y1 + z1 * z1, x2 * x2 + y2 * y2 + z2 * z2
-    if n0 >= n1 and n0 >= n2:
-        return x0, y0, z0, n0
-    if n1 >= n2:
-        return x1, y1, z1, n1
-    return x2, y2, z2, n2
+def largest_share(half):  # type: ignore[no-untyped-def]
+    """Return ``2 cos(acos(half) / 3)`` for -1 <= half <= 1, to 4e-7.
+
+    In the cosine of half the angle it has no singularity nearby, so a short polynomial does.
+    """
+    s = math.sqrt(max(0.0, 0.5 + 0.5 * half))
+    odd = _P1 + s * s * (_P3 + s * s * _P5)
+    even = _P2 + s * s * (_P4 + s * s * _P6)
+    return _P0 + s * (odd + s * even)
 
 
 @njit(cache=True, nogil=True)
-def ridge_direction(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
-    """Return the unit eigenvector of the largest eigenvalue of [[a, d, e], [d, b, f], [e, f, c]], or zeros if it is double."""
+def largest_eigenvalue(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
+    """Return the largest eigenvalue of [[a, d, e], [d, b, f], [e, f, c]], to 4e-7 of what they lie apart."""
     mean = (a + b + c) / 3.0
     p, q, r = a - mean, b - mean, c - mean
     spread = (p * p + q * q + r * r + 2.0 * (d * d + e * e + f * f)) / 6.0
     if spread <= 1e-18:
-        return 0.0, 0.0, 0.0
+        return mean
     root = math.sqrt(spread)
     half = 0.5 * (p * (q * r - f * f) - d * (d * r - f * e) + e * (d * f - q * e)) / (root * spread)
-    largest = mean + 2.0 * root * math.cos(math.acos(min(1.0, max(-1.0, half))) / 3.0)
-    x, y, z, squared = _longest_cross(a - largest, b - largest, c - largest, d, e, f)
-    if squared <= 1e-30:
-        return 0.0, 0.0, 0.0
-    norm = math.sqrt(squared)
-    return x / norm, y / norm, z / norm
+    return mean + root * largest_share(min(1.0, max(-1.0, half)))
 
 
 @njit(cache=True, nogil=True)
@@ -121,31 +118,25 @@ def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
     # Most voxels end here: flanks and edges of a vessel bend down in one direction only.
     if not bends_twice(a + required, b + required, c + required, d, e, f):
         return math.inf
-    t0, t1, t2 = ridge_direction(a, b, c, d, e, f)
-    if t0 == 0.0 and t1 == 0.0 and t2 == 0.0:
-        return math.inf
-    # Two unit vectors across the ridge, the first by the axis that is least along it.
-    if abs(t0) <= abs(t1) and abs(t0) <= abs(t2):
-        u0, u1, u2 = 1.0 - t0 * t0, -t0 * t1, -t0 * t2
-    elif abs(t1) <= abs(t2):
-        u0, u1, u2 = -t1 * t0, 1.0 - t1 * t1, -t1 * t2
-    else:
-        u0, u1, u2 = -t2 * t0, -t2 * t1, 1.0 - t2 * t2
-    norm = math.sqrt(u0 * u0 + u1 * u1 + u2 * u2)
-    u0, u1, u2 = u0 / norm, u1 / norm, u2 / norm
-    v0, v1, v2 = t1 * u2 - t2 * u1, t2 * u0 - t0 * u2, t0 * u1 - t1 * u0
-    huu = a * u0 * u0 + b * u1 * u1 + c * u2 * u2 + 2.0 * (d * u0 * u1 + e * u0 * u2 + f * u1 * u2)
-    hvv = a * v0 * v0 + b * v1 * v1 + c * v2 * v2 + 2.0 * (d * v0 * v1 + e * v0 * v2 + f * v1 * v2)
-    huv = a * u0 * v0 + b * u1 * v1 + c * u2 * v2 + d * (u0 * v1 + u1 * v0) + e * (u0 * v2 + u2 * v0) + f * (u1 * v2 + u2 * v1)
-    determinant = huu * hvv - huv * huv
-    weaker = 0.5 * (huu + hvv) + math.sqrt(max(0.0, 0.25 * (huu - hvv) ** 2 + huv * huv))
+    # The ridge runs along the eigenvector of the largest eigenvalue; the other two have this sum and product.
+    along = largest_eigenvalue(a, b, c, d, e, f)
+    both = a + b + c - along
+    product = a * b + a * c + b * c - d * d - e * e - f * f - along * both
+    weaker = 0.5 * both + math.sqrt(max(0.0, 0.25 * both * both - product))
+    apart = along * along - both * along + product
     # On the flank of a bent ridge the height bends upwards along the slope, more than it bends down across it.
-    along = a * t0 * t0 + b * t1 * t1 + c * t2 * t2 + 2.0 * (d * t0 * t1 + e * t0 * t2 + f * t1 * t2)
-    if determinant <= 0.0 or weaker > -required or along > -_LEAST_RATIO * weaker:
+    if product <= 0.0 or weaker > -required or along > -_LEAST_RATIO * weaker or apart <= 0.0:
         return math.inf
-    gu, gv = g0 * u0 + g1 * u1 + g2 * u2, g0 * v0 + g1 * v1 + g2 * v2
-    du, dv = (huv * gv - hvv * gu) / determinant, (huv * gu - huu * gv) / determinant
-    return math.sqrt(du * du + dv * dv)
+    # Cayley and Hamilton: H H - both H + product is 0 across the ridge and ``apart`` along it, so that no vector is needed to
+    # part the slope, and across the ridge the inverse of H is (both - H) / product.
+    h0, h1, h2 = a * g0 + d * g1 + e * g2, d * g0 + b * g1 + f * g2, e * g0 + f * g1 + c * g2
+    w0 = (a * h0 + d * h1 + e * h2 - both * h0 + product * g0) / apart
+    w1 = (d * h0 + b * h1 + f * h2 - both * h1 + product * g1) / apart
+    w2 = (e * h0 + f * h1 + c * h2 - both * h2 + product * g2) / apart
+    s0 = both * (g0 - w0) - (h0 - along * w0)
+    s1 = both * (g1 - w1) - (h1 - along * w1)
+    s2 = both * (g2 - w2) - (h2 - along * w2)
+    return math.sqrt(s0 * s0 + s1 * s1 + s2 * s2) / product
 
 
 @njit(cache=True, nogil=True)
@@ -177,31 +168,38 @@ def _read_block(heat, corner, size, with_heat, block):  # type: ignore[no-untype
     high2 = min(size[2], heat.shape[2] - corner[2])
     for k in range(low0, high0):
         for j in range(low1, high1):
-            if with_heat:
-                for i in range(low2, high2):
-                    block[k, j, i] = heat[corner[0] + k, corner[1] + j, corner[2] + i]
-            else:
-                for i in range(low2, high2):
-                    block[k, j, i] = 0.0
+            # Lines are cut out first: only then is it known that no index is negative, and a line is copied as one.
+            target = block[k, j, low2:high2]
+            source = heat[corner[0] + k, corner[1] + j, corner[2] + low2 : corner[2] + high2]
+            for i in range(high2 - low2):
+                target[i] = source[i] if with_heat else np.float32(0.0)
 
 
 @njit(cache=True, nogil=True)
-def _lift_block(voxels, row_start, corner, size, shape, lift, block):  # type: ignore[no-untyped-def]
-    """Add the lift of the foreground voxels of a block."""
-    for k in range(max(0, -corner[0]), min(size[0], shape[0] - corner[0])):
-        for j in range(max(0, -corner[1]), min(size[1], shape[1] - corner[1])):
-            line = (corner[0] + k) * shape[1] + corner[1] + j
-            v, stop = row_start[line], row_start[line + 1]
-            high = stop
-            while v < high:
-                middle = (v + high) >> 1
-                if voxels[middle, 2] < corner[2]:
-                    v = middle + 1
-                else:
-                    high = middle
-            while v < stop and voxels[v, 2] < corner[2] + size[2]:
-                block[k, j, voxels[v, 2] - corner[2]] += lift[v]
+def _lift_block(voxels, row_start, corner, size, shape, strip, next_id, lift, block):  # type: ignore[no-untyped-def]
+    """Add the lift of the foreground voxels of a block.
+
+    ``next_id`` holds for each line from ``strip`` on (plane, row) where the last block that began further left found its first
+    voxel.
+    """
+    for z in range(max(0, corner[0]), min(corner[0] + size[0], shape[0])):
+        for y in range(max(0, corner[1]), min(corner[1] + size[1], shape[1])):
+            v, stop = next_id[z - strip[0], y - strip[1]], row_start[z * shape[1] + y + 1]
+            while v < stop and voxels[v, 2] < corner[2]:
                 v += 1
+            next_id[z - strip[0], y - strip[1]] = v
+            line = block[z - corner[0], y - corner[1]]
+            while v < stop and voxels[v, 2] < corner[2] + size[2]:
+                line[voxels[v, 2] - corner[2]] += lift[v]
+                v += 1
+
+
+@njit(cache=True, nogil=True)
+def _enter_strip(row_start, shape, strip, next_id):  # type: ignore[no-untyped-def]
+    """Fill ``next_id`` with the first voxel of each line of a strip of tiles and its margin."""
+    for z in range(max(0, strip[0]), min(strip[0] + next_id.shape[0], shape[0])):
+        for y in range(max(0, strip[1]), min(strip[1] + next_id.shape[1], shape[1])):
+            next_id[z - strip[0], y - strip[1]] = row_start[z * shape[1] + y]
 
 
 @njit(cache=True, nogil=True)
@@ -241,7 +239,7 @@ def _smooth_block(size, block, other):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill_tile(heat, with_heat, voxels, row_start, ids, lift, block, other):  # type: ignore[no-untyped-def]
+def _fill_tile(heat, with_heat, voxels, row_start, ids, strip, next_id, lift, block, other):  # type: ignore[no-untyped-def]
     """Leave the smoothed height around the voxels of a tile in ``other``; return the first voxel of that block."""
     low0, low1, low2 = voxels[ids[0]]
     high0, high1, high2 = low0, low1, low2
@@ -252,7 +250,7 @@ def _fill_tile(heat, with_heat, voxels, row_start, ids, lift, block, other):  # 
     corner = (low0 - _MARGIN, low1 - _MARGIN, low2 - _MARGIN)
     size = (high0 - low0 + 1 + 2 * _MARGIN, high1 - low1 + 1 + 2 * _MARGIN, high2 - low2 + 1 + 2 * _MARGIN)
     _read_block(heat, corner, size, with_heat, block)
-    _lift_block(voxels, row_start, corner, size, heat.shape, lift, block)
+    _lift_block(voxels, row_start, corner, size, heat.shape, strip, next_id, lift, block)
     outside = False
     for a in range(3):
         outside = outside or corner[a] < 0 or corner[a] + size[a] > heat.shape[a]
@@ -267,10 +265,17 @@ def _find_ridges(begin, end, heat, with_heat, voxels, row_start, ids, start, use
     """Fill the smoothed height at every voxel of the tiles ``used[begin:end]`` and its distance to the ridge."""
     block = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN, _TILE[2] + 2 * _MARGIN), np.float32)
     other = np.empty_like(block)
+    next_id, last = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN), np.int64), -1
+    across, along = -(-heat.shape[1] // _TILE[1]), -(-heat.shape[2] // _TILE[2])
     for turn in range(begin, end):
         tile = used[turn]
+        number = tile // along
+        strip = (number // across * _TILE[0] - _MARGIN, number % across * _TILE[1] - _MARGIN)
+        if number != last:
+            _enter_strip(row_start, heat.shape, strip, next_id)
+            last = number
         own = ids[start[tile] : start[tile + 1]]
-        corner = _fill_tile(heat, with_heat, voxels, row_start, own, lift, block, other)
+        corner = _fill_tile(heat, with_heat, voxels, row_start, own, strip, next_id, lift, block, other)
         for v in own:
             z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
             k, j, i = z - corner[0], y - corner[1], x - corner[2]
