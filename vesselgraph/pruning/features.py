@@ -274,4 +274,6 @@ def _network(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, Float
 def sample(maps: NDArray[np.floating], grid: Volume, position: FloatArray) -> FloatArray:
     """Return the trilinear values of maps (C, planes, rows, columns) at world points, (M, C); the border goes on outside."""
     index = grid.space.to_index(position).T
-    return np.stack([ndimage.map_coordinates(one, index, order=1, mode="nearest") for one in maps], axis=1).astype(np.float64)
+    # The maps of the network are halves, which the interpolation does not take.
+    columns = [ndimage.map_coordinates(np.asarray(one, np.float32), index, order=1, mode="nearest") for one in maps]
+    return np.stack(columns, axis=1).astype(np.float64)
