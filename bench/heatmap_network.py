@@ -17,11 +17,10 @@ import numpy as np
 import peers
 from harness import Clock, Row
 
-from vesselgraph.config import PipelineConfig, PruneConfig, StudyConfig, StudyRanges, TrainHeatmapConfig
-from vesselgraph.edit import subset
+from vesselgraph.config import PipelineConfig, PruneConfig, StudyConfig, StudyRanges
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
-from vesselgraph.heatmap.targets import clarity_of
+from vesselgraph.heatmap.targets import clear_graph
 from vesselgraph.metrics import compare_graphs, mean_interval
 from vesselgraph.phantom import Study, make_study, sample_study_config
 from vesselgraph.pruning import prune
@@ -47,7 +46,7 @@ def main() -> None:
     missing: dict[str, str] = {}
     for seed in args.seeds:
         study = make_study(_config(seed, args))
-        if not _truth(study, CLEAR).n_edges:
+        if not clear_graph(study, "portal", CLEAR).n_edges:
             print(f"seed {seed}: no vessel is clear in the portal phase, left out", flush=True)
             continue
         for name, (default, rows) in _ours(study, args).items():
@@ -82,14 +81,6 @@ def _config(seed: int, args: argparse.Namespace) -> StudyConfig:
     if args.shift is not None:
         ranges["motion_fraction"] = 1.0
     return sample_study_config(seed, StudyRanges(**ranges))
-
-
-def _truth(study: Study, least: float) -> VesselGraph:
-    """Return the branches that the portal phase shows at least so clearly."""
-    graph, ramps = study.graph, TrainHeatmapConfig()
-    radius = np.add.reduceat(graph.path_radius, graph.path_offset[:-1]) / np.diff(graph.path_offset)
-    clarity = clarity_of(radius, graph.edge_data["visibility_portal"], ramps.clear_radius, ramps.clear_visibility)
-    return subset(graph, edges=clarity >= least, drop_isolated=True)[0]
 
 
 def _ours(study: Study, args: argparse.Namespace) -> dict[str, tuple[Row, Rows]]:
@@ -130,8 +121,8 @@ def _peer(study: Study, response_of: Callable[..., Any], trace_mask: Callable[..
 
 
 def _score(graph: VesselGraph, study: Study) -> Row:
-    found = compare_graphs(graph, _truth(study, CLEAR), tolerances=(2.0, 3.0), region=study.organ_mask)
-    right = compare_graphs(graph, _truth(study, SHOWN), tolerances=(2.0, 3.0), region=study.organ_mask)
+    found = compare_graphs(graph, clear_graph(study, "portal", CLEAR), tolerances=(2.0, 3.0), region=study.organ_mask)
+    right = compare_graphs(graph, clear_graph(study, "portal", SHOWN), tolerances=(2.0, 3.0), region=study.organ_mask)
     row: dict[str, Any] = {}
     for tolerance in (2.0, 3.0):
         precision, recall = right.centerline[tolerance].precision, found.centerline[tolerance].recall

@@ -79,6 +79,6 @@ def test_surface_is_no_finer_than_the_data_unless_asked_for():
 
 
 def test_a_network_needs_more_on_the_tracing_grid_only():
-    ridge, network = estimate(), estimate(config=PipelineConfig.build(overrides=["heatmap.method=network"]))
+    ridge, network = (estimate(config=PipelineConfig.build(overrides=[f"heatmap.method={m}"])) for m in ("ridge", "network"))
     assert network.image_gb == ridge.image_gb
     assert network.tracing_gb > 1.3 * ridge.tracing_gb

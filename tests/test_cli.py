@@ -15,11 +15,20 @@ import pytest
 
 import vesselgraph as vg
 from vesselgraph.cli import main
-from vesselgraph.config import GENERATED_CT, PhantomConfig
+from vesselgraph.config import PhantomConfig
 from vesselgraph.results import RESULT_FILES
 
 SMALL = PhantomConfig(shape=(80, 80, 80), n_tips=20)
-LIGHT = ["--set", "region.method=whole", "--set", "heatmap.n_scales=3", "--set", "surface.step=1.0", "--set", *GENERATED_CT]
+LIGHT = [
+    "--set",
+    "region.method=whole",
+    "--set",
+    "heatmap.n_scales=3",
+    "--set",
+    "surface.step=1.0",
+    "--set",
+    "prune.min_heat=0.12",
+]
 
 
 @pytest.fixture(scope="module")
@@ -184,18 +193,18 @@ def test_small_demo_scores_itself(tmp_path):
     assert str(tmp_path / "demo/report.html") in done.stdout
     scores = json.loads((tmp_path / "demo/run.json").read_text())["scores"]
     assert scores["centerline"]["2"]["f1"] > 0.6
-    assert len(list((tmp_path / "demo/ct-dicom").iterdir())) == 112
+    assert len(list((tmp_path / "demo/portal-dicom").iterdir())) == 60
 
 
 def test_phantom_is_repeatable_by_its_seed(tmp_path, cli):
-    settings = ["--set", "shape=[48,48,48]", "--set", "n_tips=4"]
+    settings = ["--set", "shape=[48,48,48]", "--set", 'phases=["portal","delayed"]', "--set", "n_portal_tips=60"]
     for name, seed in (("one", 3), ("two", 3), ("three", 4)):
         code, _, err = cli("phantom", "--out", tmp_path / name, "--seed", seed, "--format", "both", *settings)
         assert code == 0, err
-    one, two, three = (vg.read_image(tmp_path / name / "ct.nii.gz").array for name in ("one", "two", "three"))
+    one, two, three = (vg.read_image(tmp_path / name / "portal.nii.gz").array for name in ("one", "two", "three"))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, three)
-    assert np.array_equal(vg.read_image(tmp_path / "one/ct-dicom").array, one)
+    assert np.array_equal(vg.read_image(tmp_path / "one/portal-dicom").array, one)
 
 
 def test_config_prints_a_recipe_that_config_reads(tmp_path, cli):

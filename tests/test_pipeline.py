@@ -15,7 +15,12 @@ from vesselgraph.space import Space
 
 # Stricter than for generated CT in general: what is compared here are vessels, not what barely passes.
 FAST = PipelineConfig.build(
-    {"region": {"method": "whole", "margin": 0.0}, "surface": {"step": 1.0}, "prune": {"min_heat": 0.16}}
+    {
+        "region": {"method": "whole", "margin": 0.0},
+        "heatmap": {"method": "ridge"},
+        "surface": {"step": 1.0},
+        "prune": {"min_heat": 0.16},
+    }
 )
 
 

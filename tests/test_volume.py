@@ -7,7 +7,7 @@ import pytest
 
 from vesselgraph.errors import InputError, RangeError, ShapeError, SpaceMismatchError
 from vesselgraph.space import Space
-from vesselgraph.volume import Heatmap, PhaseSet, Volume, require_same_grid
+from vesselgraph.volume import Heatmap, PhaseSet, Volume, oriented, require_same_grid
 
 SPACE = Space.axial((3.0, 2.0, 1.0), (10.0, 20.0, 30.0))
 
@@ -65,6 +65,22 @@ def test_same_grid() -> None:
     moved = Volume(volume().array, SPACE.shifted((0, 1, 0)))
     with pytest.raises(SpaceMismatchError, match="the mask"):
         require_same_grid(moved, volume(), "the mask")
+
+
+@pytest.mark.parametrize("code", ["SPL", "IAR", "LPS", "RSA", "PRI"])
+def test_turned_axes_keep_every_value_at_its_place(code: str) -> None:
+    turned = oriented(volume(), code)
+    index = np.argwhere(np.ones(turned.shape, np.bool_))
+    there = np.rint(volume().space.to_index(turned.space.to_world(index))).astype(int)
+    assert np.array_equal(turned.array[tuple(index.T)], volume().array[tuple(there.T)])
+    grows = [np.abs(axis).argmax() for axis in turned.space.direction.T]
+    assert grows == ["LPS".index({"R": "L", "A": "P", "I": "S"}.get(letter, letter)) for letter in code]
+    assert [bool(axis.sum() > 0) for axis in turned.space.direction.T] == [letter in "LPS" for letter in code]
+
+
+def test_turning_needs_one_letter_of_each_pair() -> None:
+    with pytest.raises(InputError, match="one each of L/R, P/A and S/I"):
+        oriented(volume(), "SPP")
 
 
 def test_phase_set() -> None:

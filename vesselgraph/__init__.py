@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vesselgraph.errors import VesselGraphError as VesselGraphError
     from vesselgraph.graph import VesselGraph as VesselGraph
     from vesselgraph.heatmap import predict_heatmap as predict_heatmap
+    from vesselgraph.heatmap.targets import clear_graph as clear_graph
     from vesselgraph.io import list_series as list_series
     from vesselgraph.io import read_graph as read_graph
     from vesselgraph.io import read_heatmap as read_heatmap
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vesselgraph.metrics import evaluate_graphs as evaluate_graphs
     from vesselgraph.metrics import skeleton_graph as skeleton_graph
     from vesselgraph.phantom import make_phantom as make_phantom
+    from vesselgraph.phantom import make_study as make_study
     from vesselgraph.pipeline import Reconstruction as Reconstruction
     from vesselgraph.pipeline import reconstruct as reconstruct
     from vesselgraph.pruning import judge as judge
@@ -64,12 +66,14 @@ _HOME = {
     "build_surface": "vesselgraph.surface",
     "check_folder": "vesselgraph.results",
     "check_surface": "vesselgraph.surface",
+    "clear_graph": "vesselgraph.heatmap.targets",
     "compare_graphs": "vesselgraph.metrics",
     "estimate_region": "vesselgraph.region",
     "evaluate_graphs": "vesselgraph.metrics",
     "judge": "vesselgraph.pruning",
     "list_series": "vesselgraph.io",
     "make_phantom": "vesselgraph.phantom",
+    "make_study": "vesselgraph.phantom",
     "predict_heatmap": "vesselgraph.heatmap",
     "prune": "vesselgraph.pruning",
     "read_graph": "vesselgraph.io",

@@ -107,7 +107,7 @@ def estimate_memory(
     surface_bytes = _SURFACE_BYTES_WHOLE if traced_extent is None and heatmap is None else _SURFACE_BYTES
     return MemoryEstimate(
         image_gb=n_voxels * (bytes_per_voxel * n_phases + _IMAGE_BYTES) / _GB,
-        tracing_gb=n_traced * (_TRACING_BYTES + (_NETWORK_BYTES if config.heatmap.method == "network" else 0.0)) / _GB,
+        tracing_gb=n_traced * (_TRACING_BYTES + (_NETWORK_BYTES if config.heatmap.method != "ridge" else 0.0)) / _GB,
         surface_gb=min(n_traced * surface_bytes / _GB, _SURFACE_MOST_GB),
     )
 

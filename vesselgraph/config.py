@@ -63,7 +63,11 @@ class HeatmapConfig(StageConfig):
     A network brings its own step; the other settings of the ridge filter hold for the ridge heat it is multiplied by.
     """
 
-    method: Literal["ridge", "network"] = Field("ridge", description="ridge: a filter, no training; network: trained weights")
+    method: Literal["auto", "ridge", "network"] = Field(
+        "auto",
+        description="ridge: a filter, no training; network: trained weights; auto: the network in an organ that looks like the "
+        "liver on CT, else the filter; the record says which and why",
+    )
     weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
     window: int = Field(64, ge=16, le=512, description="side of the box the network sees at once, voxels")
@@ -296,8 +300,3 @@ class PipelineConfig(StageConfig):
     prune: PruneConfig = PruneConfig()
     surface: SurfaceConfig = SurfaceConfig()
     max_memory_gb: float = Field(12.0, gt=0, description="refuse before work starts if the estimate is above this, GB")
-
-
-GENERATED_CT = ("prune.min_heat=0.12",)
-"""Overrides for generated CT: all that is visible there is a vessel of the truth, down to the tips, while on real CT a believed
-branch has to stand out more. Chosen on phantoms of seeds 0, 1, 31 and 32; the demo shows seed 0, so it scores high."""

@@ -23,7 +23,7 @@ from vesselgraph.config import PipelineConfig, SurfaceConfig
 from vesselgraph.edit import root_points, root_trees
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
-from vesselgraph.heatmap import predict_heatmap, require_network
+from vesselgraph.heatmap import choose_method, predict_heatmap, require_network
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, machine, versions
@@ -172,11 +172,17 @@ def _run_stages(
         region = _find_region(phases, config, mask, heatmap, progress)
     if heatmap is None or mask is not None:
         _warn_about_region(region, mask, log)
+    organ = None if region.kind == "whole" else region.organ
     with log.stage("heatmap"):
-        if heatmap is None:
+        if heatmap is not None:
+            log.choose("heatmap", heatmap.source, "It was given.")
+        else:
             assert phases is not None
             image = phases if len(phases) > 1 else phases.reference
-            heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ, progress=progress)
+            method, why = choose_method(config.heatmap, image, organ)
+            log.choose("heatmap", method, why)
+            chosen = config.heatmap.model_copy(update={"method": method})
+            heatmap = predict_heatmap(image, chosen, region=region.mask, organ=region.organ, progress=progress)
     with log.stage("trace"):
         seen = None if phases is None else phases.reference
         overcomplete = trace(heatmap, config.trace, image=seen, region=region.mask, progress=progress)
@@ -186,7 +192,6 @@ def _run_stages(
             judged = judge(overcomplete, config.prune, image=seen, organ=region.organ, heatmap=heatmap, progress=progress)
             graph = prune(judged, config.prune, progress=progress)
         if graph.n_edges:
-            organ = None if region.kind == "whole" else region.organ
             graph = root_trees(graph, points=planted[0], labels=planted[1], organ=organ)
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")

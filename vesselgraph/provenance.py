@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -118,10 +118,15 @@ class StageRecord:
 
 @dataclass
 class RunLog:
-    """Collects the costs and the warnings of one run, in order."""
+    """Collects the costs, the choices and the warnings of one run, in order."""
 
     stages: list[StageRecord] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    choices: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def choose(self, stage: str, method: str, why: str) -> None:
+        """Keep which method a stage took, and why."""
+        self.choices[stage] = {"method": method, "why": why}
 
     def warn(self, text: str) -> None:
         """Keep a sentence the user must read."""
@@ -143,8 +148,8 @@ class RunLog:
             )
         )
 
-    def to_dict(self) -> dict[str, dict[str, float] | list[str]]:
-        """Return plain values for JSON: each cost by stage, with its total or largest value, and the warnings."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON: each cost by stage, with its total or largest value, the choices and the warnings."""
         wall = {record.stage: record.seconds for record in self.stages}
         cpu = {record.stage: record.cpu_seconds for record in self.stages}
         memory = {record.stage: record.peak_memory_gb for record in self.stages}
@@ -152,6 +157,7 @@ class RunLog:
             "timings": {**wall, "total": round(sum(wall.values()), 3)},
             "cpu_seconds": {**cpu, "total": round(sum(cpu.values()), 3)},
             "peak_memory_gb": {**memory, "largest": max(memory.values(), default=0.0)},
+            "choices": {stage: dict(choice) for stage, choice in self.choices.items()},
             "warnings": list(self.warnings),
         }
 

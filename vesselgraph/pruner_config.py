@@ -20,7 +20,7 @@ class TrainPrunerConfig(StageConfig):
     n_validation: int = Field(12, ge=1, le=1000, description="generated studies to choose and calibrate on, seeds just below")
     first_seed: int = Field(200_000, ge=1000, description="seed of the first study; none the heatmap network learned from")
     phase: str = Field("portal", description="contrast phase the graphs are traced in")
-    heatmap: HeatmapConfig = HeatmapConfig()
+    heatmap: HeatmapConfig = HeatmapConfig(method="ridge")
     trace: TraceConfig = TraceConfig()
     least_visibility: float = Field(
         1.0, ge=0, le=20, description="true vessels with less contrast to noise in that phase count as not there"

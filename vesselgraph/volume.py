@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from vesselgraph.errors import InputError, RangeError, ShapeError, SpaceMismatchError
 from vesselgraph.space import FloatArray, Rebuilt, Space
+
+# World LPS: x grows to Left, y to Posterior, z to Superior.
+_WAYS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,48 @@ class Volume(Rebuilt):
     def is_on_grid_of(self, other: Volume) -> bool:
         """Return whether both volumes have the same shape and the same space."""
         return self.shape == other.shape and self.space.is_close(other.space)
+
+
+def oriented(volume: Volume, code: str) -> Volume:
+    """Return a view of a volume whose axes grow, as nearly as they can without resampling, to where ``code`` says.
+
+    Parameters
+    ----------
+    volume : Volume
+    code : str
+        Three of L/R, P/A and S/I, one each, for planes, rows and columns.
+
+    Raises
+    ------
+    InputError
+        The code is none.
+
+    Examples
+    --------
+    >>> ct = Volume(np.arange(24).reshape(2, 3, 4), Space.axial())
+    >>> turned = oriented(ct, "SRA")
+    >>> turned.shape, int(turned.array[0, 0, 0])
+    ((2, 4, 3), 11)
+    """
+    ways = [_WAYS.get(letter, (-1, 0)) for letter in code]
+    if sorted(axis for axis, _ in ways) != [0, 1, 2]:
+        raise InputError("three letters, one each of L/R, P/A and S/I", repr(code), "write for example SPL")
+    direction = volume.space.direction
+    # The assignment of array axes to the three wanted directions that agrees best.
+    order = max(permutations(range(3)), key=lambda p: sum(abs(direction[w, a]) for (w, _), a in zip(ways, p, strict=True)))
+    signs = [np.sign(direction[world, axis]) * way for (world, way), axis in zip(ways, order, strict=True)]
+    array = volume.array.transpose(order)
+    first = np.zeros(3)
+    for new, (axis, sign) in enumerate(zip(order, signs, strict=True)):
+        if sign < 0:
+            array = np.flip(array, new)
+            first[axis] = volume.shape[axis] - 1
+    space = Space(
+        volume.space.spacing[list(order)],
+        volume.space.to_world(first),
+        direction[:, list(order)] * np.where(np.asarray(signs) < 0, -1.0, 1.0),
+    )
+    return Volume(array, space, volume.name)
 
 
 def require_same_grid(volume: Volume, reference: Volume, what: str) -> None:

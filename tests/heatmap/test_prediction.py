@@ -18,7 +18,7 @@ from vesselgraph.errors import BackendUnavailableError, CheckpointError, ShapeEr
 from vesselgraph.heatmap.network import HeatmapNetwork, Output
 from vesselgraph.heatmap.prediction import predict_maps
 from vesselgraph.heatmap.weights import SHIPPED, Card, load_network, save_weights
-from vesselgraph.volume import Heatmap
+from vesselgraph.volume import Heatmap, oriented
 
 
 class Pointwise(HeatmapNetwork):
@@ -108,6 +108,15 @@ def test_the_heatmap_lies_where_the_image_lies(weights) -> None:
     assert (hot.min(axis=0) > wanted.min(axis=0) - 1.5).all()
     assert (hot.max(axis=0) < wanted.max(axis=0) + 1.5).all()
     assert np.array_equal(heatmap.heat.array > 0, heatmap.radius.array > 0)
+
+
+@pytest.mark.parametrize("code", ["IAR", "LSP", "PRS"])
+def test_the_order_a_file_keeps_its_voxels_in_changes_nothing(weights, code) -> None:
+    image = Volume(np.random.default_rng(0).normal(100, 20, (12, 18, 24)).astype(np.float32), Space.axial(), "ct")
+    config = HeatmapConfig(method="network", weights=str(weights))
+    one, other = predict_heatmap(image, config), predict_heatmap(oriented(image, code), config)
+    assert np.array_equal(one.heat.array, other.heat.array)
+    assert one.heat.space.is_close(other.heat.space)
 
 
 def test_phases_are_told_by_name_in_any_order(weights) -> None:

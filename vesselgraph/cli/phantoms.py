@@ -12,15 +12,15 @@ import typer
 
 import vesselgraph as vg
 from vesselgraph.cli.frame import QuietOption, progress_bar, say
-from vesselgraph.config import PhantomConfig
+from vesselgraph.config import StudyConfig
 from vesselgraph.errors import OutputError
 from vesselgraph.progress import Progress
 
 if TYPE_CHECKING:
-    from vesselgraph.phantom import Phantom
+    from vesselgraph.phantom import Study
+    from vesselgraph.volume import Volume
 
-DICOM_FOLDER = "ct-dicom"
-NIFTI_FILE = "ct.nii.gz"
+DICOM_ENDING, NIFTI_ENDING = "-dicom", ".nii.gz"
 TRUTH_GRAPH = "truth/graph.vtp"
 RECORD = "truth/phantom.json"
 
@@ -34,28 +34,27 @@ class ImageFormat(StrEnum):
 
 
 def phantom(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the image and its truth; made if missing.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the images and their truth; made if missing.")],
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of everything random; the same seed gives the same CT.")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. spacing=[2,1,1] (mm).")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help='Change one setting, e.g. phases=["arterial","portal"].'),
     ] = None,
-    image_format: Annotated[ImageFormat, typer.Option("--format", help="How the CT is written.")] = ImageFormat.NIFTI,
+    image_format: Annotated[ImageFormat, typer.Option("--format", help="How the CTs are written.")] = ImageFormat.NIFTI,
     quiet: QuietOption = False,
 ) -> None:
-    """Write a generated liver CT with its exact vessel graph and masks."""
+    """Write a generated abdominal CT in several contrast phases, with its exact vessel graph and masks."""
     chosen = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
-    config = PhantomConfig.build(overrides=chosen)
+    config = StudyConfig.build(overrides=chosen)
     with progress_bar(quiet) as progress:
         made = write_phantom(config, out, image_format, progress=progress)
-    say(f"image     {made.image.shape} voxels in {out}", quiet)
+    say(f"images    {', '.join(made.phases)}, {made.organ_mask.shape} voxels each, in {out}", quiet)
     say(f"truth     {made.graph.n_edges} branches, {made.graph.length / 1000:.2f} m, {out / TRUTH_GRAPH}", quiet)
 
 
-def write_phantom(
-    config: PhantomConfig, folder: Path, image_format: ImageFormat = ImageFormat.DICOM, *, progress: Progress
-) -> Phantom:
+def write_phantom(config: StudyConfig, folder: Path, image_format: ImageFormat, *, progress: Progress) -> Study:
     """Generate a CT, write it with its truth and return it; an earlier phantom of ours in the folder is replaced.
 
     Raises
@@ -64,26 +63,37 @@ def write_phantom(
         The folder cannot be written, or holds such files without our record.
     """
     _clear(folder)
-    progress("generating a CT", 0.0)
-    made = vg.make_phantom(config)
+    made = vg.make_study(config, progress=progress)
+    _write_truth(made, folder)
+    for name, image in made.phases.items():
+        progress(f"writing the {name} phase", 0.0)
+        _write_image(image, folder, name, image_format)
+    return made
+
+
+def _write_truth(made: Study, folder: Path) -> None:
     (folder / "truth").mkdir(exist_ok=True)
-    record = {"program": "vesselgraph", "version": vg.__version__, "config": config.model_dump(mode="json")}
+    record = {"program": "vesselgraph", "version": vg.__version__, "config": made.config.model_dump(mode="json")}
     # The record goes first: it marks everything beside it as ours, also if writing is interrupted.
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    progress("writing the CT", 0.5)
     vg.write_graph(made.graph, folder / TRUTH_GRAPH)
-    vg.write_image(made.vessel_mask, folder / "truth/vessels.nii.gz")
-    vg.write_image(made.organ_mask, folder / "truth/organ.nii.gz")
+    for name in made.phases:
+        vg.write_graph(vg.clear_graph(made, name), folder / f"truth/clear-{name}.vtp")
+    for name, mask in {**made.vessel_masks, "organ": made.organ_mask}.items():
+        vg.write_image(mask, folder / f"truth/{name}.nii.gz")
+
+
+def _write_image(image: Volume, folder: Path, name: str, image_format: ImageFormat) -> None:
     if image_format in {ImageFormat.NIFTI, ImageFormat.BOTH}:
-        vg.write_image(made.image, folder / NIFTI_FILE)
+        vg.write_image(image, folder / f"{name}{NIFTI_ENDING}")
     if image_format in {ImageFormat.DICOM, ImageFormat.BOTH}:
-        vg.write_dicom_series(made.image, folder / DICOM_FOLDER)
-    return made
+        vg.write_dicom_series(image, folder / f"{name}{DICOM_ENDING}")
 
 
 def _clear(folder: Path) -> None:
     """Make the folder, and remove an earlier phantom from it if our record says that it is one."""
-    ours = [folder / DICOM_FOLDER, folder / NIFTI_FILE, folder / "truth"]
+    images = [folder / f"{name}{ending}" for name in StudyConfig().phases for ending in (DICOM_ENDING, NIFTI_ENDING)]
+    ours = [*images, folder / "truth"]
     present = [path for path in ours if path.exists()]
     if present and not (folder / RECORD).is_file():
         raise OutputError(

@@ -1,5 +1,5 @@
 """Stage 1: from images to a centerline heatmap."""
 
-from vesselgraph.heatmap.stage import predict_heatmap, require_network
+from vesselgraph.heatmap.stage import choose_method, predict_heatmap, require_network
 
-__all__ = ["predict_heatmap", "require_network"]
+__all__ = ["choose_method", "predict_heatmap", "require_network"]

@@ -18,11 +18,11 @@ from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
 from vesselgraph.heatmap.ridge import outshines_organ, ridge_heat
-from vesselgraph.heatmap.targets import Float32
+from vesselgraph.heatmap.targets import LEARNED_AXES, Float32
 from vesselgraph.heatmap.weights import load_network
 from vesselgraph.progress import Progress, silent
 from vesselgraph.resampling import isotropic_grid, resample
-from vesselgraph.volume import Heatmap, PhaseSet, Volume, require_same_grid
+from vesselgraph.volume import Heatmap, PhaseSet, Volume, oriented, require_same_grid
 
 Float16 = NDArray[np.float16]
 
@@ -65,10 +65,11 @@ def predict_with_network(
 ) -> Heatmap:
     """Return the heatmap a trained network sees; see :func:`vesselgraph.heatmap.predict_heatmap` for the arguments.
 
-    The grid is isotropic with the step the weights were trained at, whatever ``config.step`` says. Phases named native,
-    arterial, portal or delayed are told to the network by name, all others as unknown. The heat is the network's times the
-    ridge filter's (of each phase alone, the hottest) to the power ``config.ridge_power``: two witnesses that err in different
-    places.
+    The grid is isotropic with the step the weights were trained at, whatever ``config.step`` says; its axes are those of the
+    image nearest to head, back and left, so that the same patient is seen the same way in whatever order the file keeps the
+    voxels. Phases named native, arterial, portal or delayed are told to the network by name, all others as unknown. The heat
+    is the network's times the ridge filter's (of each phase alone, the hottest) to the power ``config.ridge_power``: two
+    witnesses that err in different places.
 
     Raises
     ------
@@ -90,7 +91,9 @@ def predict_with_network(
         box = box_around(region, _CONTEXT)
         phases = {name: phase.crop(*box) for name, phase in phases.items()}
         region, first = region.crop(*box), first.crop(*box)
-    space, shape = isotropic_grid(first, card.step)
+    # The network learned patients that lie one way: how the image was stored must not change what it sees.
+    phases = {name: oriented(phase, LEARNED_AXES) for name, phase in phases.items()}
+    space, shape = isotropic_grid(oriented(first, LEARNED_AXES), card.step)
     arrays = {name: np.asarray(resample(phase, space, shape).array, np.float32) for name, phase in phases.items()}
     inside = core = np.ones(shape, np.bool_)
     if region is not None:

@@ -12,13 +12,13 @@ import numpy as np
 from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.errors import FormatError, InputError
 from vesselgraph.heatmap.cases import CASE_LAYOUT, TrainingCase, load_case, make_case, save_case
-from vesselgraph.heatmap.targets import joined, segments_of
+from vesselgraph.heatmap.targets import LEARNED_AXES, joined, segments_of
 from vesselgraph.io import read_image, read_mask
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.metrics import skeleton_graph
 from vesselgraph.phantom import GENERATOR, Study, make_study, sample_study_config
 from vesselgraph.resampling import resample_like
-from vesselgraph.volume import PhaseSet, Volume
+from vesselgraph.volume import PhaseSet, Volume, oriented
 
 TREE_COLUMNS = ("portal", "hepatic", "artery", "vessel")
 COLUMNS = ("case", "image", "phase", *TREE_COLUMNS, "organ")
@@ -125,7 +125,7 @@ def real_case(files: CaseFiles, config: TrainHeatmapConfig) -> TrainingCase:
     """
     images = {}
     for phase, path in files.images.items():
-        images[phase] = read_image(path)
+        images[phase] = oriented(read_image(path), LEARNED_AXES)
     phases = PhaseSet(images)
     masks = {name: resample_like(_mask(path), phases.reference, interpolation="nearest") for name, path in files.masks.items()}
     parts = [segments_of(skeleton_graph(mask), None if name == "vessel" else name) for name, mask in masks.items()]

@@ -16,16 +16,63 @@ from vesselgraph.volume import Heatmap, PhaseSet, Volume, require_same_grid
 
 _MIN_SIDE = 5
 
+_LIVER_HU = (40.0, 200.0)
+_MOST_SPREAD = 60.0
+"""Median and robust deviation of an organ that the network may take for a liver: native to late portal, at most very noisy."""
+
+
+def choose_method(config: HeatmapConfig, image: Volume | PhaseSet, organ: Volume | None) -> tuple[str, str]:
+    """Return ``"ridge"`` or ``"network"``, and the reason in a sentence.
+
+    "auto" takes the network where it is known to see more: in an organ as bright and even as the liver on CT. Networks that
+    learned livers find next to nothing in lungs, brains or images on another scale.
+
+    Parameters
+    ----------
+    config : HeatmapConfig
+        ``method``; for "auto" also ``step`` and ``polarity``, which the network does not follow.
+    image : Volume or PhaseSet
+        Its reference phase is looked at.
+    organ : Volume or None
+        bool on the image grid: the organ that was found or given; None for a whole field of view.
+
+    Examples
+    --------
+    >>> from vesselgraph.space import Space
+    >>> image = Volume(np.full((4, 4, 4), 110, np.int16), Space.axial())
+    >>> choose_method(HeatmapConfig(), image, image.with_array(image.array > 0))[0]
+    'network'
+    >>> choose_method(HeatmapConfig(), image, None)
+    ('ridge', 'No organ was found or given, and the network knows livers.')
+    """
+    if config.method != "auto":
+        return config.method, "As asked for."
+    if organ is None:
+        return "ridge", "No organ was found or given, and the network knows livers."
+    if config.polarity == "dark" or config.step is not None:
+        return "ridge", "The polarity or the step was set, which the network does not follow."
+    values = (image.reference if isinstance(image, PhaseSet) else image).array[organ.array.astype(np.bool_)]
+    if not values.size:
+        return "ridge", "The organ is empty on the image's grid."
+    low, middle, high = np.percentile(values, (16, 50, 84))
+    spread = (high - low) / 2
+    seen = f"The organ has a median of {middle:.0f} HU and a deviation of {spread:.0f} HU"
+    if _LIVER_HU[0] <= middle <= _LIVER_HU[1] and spread <= _MOST_SPREAD:
+        return "network", f"{seen}, as the liver has on CT."
+    return "ridge", f"{seen}; the network knows livers, {_LIVER_HU[0]:.0f} to {_LIVER_HU[1]:.0f} +- {_MOST_SPREAD:.0f} HU."
+
 
 def require_network(config: HeatmapConfig) -> None:
-    """Check that the weights of a network are there and readable, before work starts; nothing for the ridge filter.
+    """Check that weights that are asked for are there and readable, before work starts; nothing for the ridge filter.
+
+    With ``method`` "auto" only weights that are named: those shipped are there.
 
     Raises
     ------
     CheckpointError
         They are missing, damaged, or of another kind.
     """
-    if config.method == "network":
+    if config.method == "network" or (config.method == "auto" and config.weights):
         # Loads torch and MONAI, which the ridge filter does without.
         import_module("vesselgraph.heatmap.weights").load_network(config.weights)
 
@@ -38,7 +85,7 @@ def predict_heatmap(
     organ: Volume | None = None,
     progress: Progress = silent,
 ) -> Heatmap:
-    """Return the centerline heatmap of an image, by the ridge filter or by a trained network (``config.method``).
+    """Return the centerline heatmap of an image, by the ridge filter or by a trained network (:func:`choose_method`).
 
     The ridge filter takes every phase alone, and each voxel the hottest; a network sees all phases together.
 
@@ -82,7 +129,7 @@ def predict_heatmap(
     only through partial volume, and its radius is then overestimated.
     """
     config = config or HeatmapConfig()
-    if config.method == "network":
+    if choose_method(config, image, organ)[0] == "network":
         # Loads torch and MONAI, which the ridge filter does without.
         network = import_module("vesselgraph.heatmap.prediction")
         predicted: Heatmap = network.predict_with_network(image, config, region=region, organ=organ, progress=progress)

@@ -8,10 +8,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from vesselgraph.config import TrainHeatmapConfig
+from vesselgraph.edit import subset
 from vesselgraph.graph import VesselGraph
+from vesselgraph.phantom import Study
 from vesselgraph.space import FloatArray
 
 Float32 = NDArray[np.float32]
+
+LEARNED_AXES = "SPL"
+"""Where planes, rows and columns of what the network sees grow to: head, back and left of the patient."""
 
 REACH_SIGMAS = 4.0
 """Targets are measured this many sigmas from the centerlines; heat is 0 beyond."""
@@ -129,6 +135,26 @@ def clarity_of(
         return np.clip((value - low) / max(high - low, 1e-6), 0.0, 1.0)
 
     return np.asarray(ramp(radius, *radii) * ramp(np.abs(visibility) * np.maximum(radius, 1.0), *visible), np.float32)
+
+
+def clear_graph(study: Study, phase: str, least: float = 0.5) -> VesselGraph:
+    """Return the vessels of a generated study that one phase shows at least so clearly, where that phase shows them.
+
+    What a method can be asked to find: a generated liver holds twice as many vessels as its image shows.
+
+    Parameters
+    ----------
+    study : Study
+        With truth.
+    phase : str
+        One of its phases.
+    least : float
+        Least :func:`clarity_of` a branch, of its mean radius and with the ramps the network is trained with.
+    """
+    graph, ramps = study.graph_in(phase), TrainHeatmapConfig()
+    radius = np.add.reduceat(graph.path_radius, graph.path_offset[:-1]) / np.diff(graph.path_offset)
+    clarity = clarity_of(radius, graph.edge_data[f"visibility_{phase}"], ramps.clear_radius, ramps.clear_visibility)
+    return subset(graph, edges=clarity >= least, drop_isolated=True)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,8 +152,8 @@ def _liver(finding: _Finding, config: RegionConfig) -> Region:
     mask &= organ | ~_bone_near(image, mask & ~organ)
     measurements = describe(image, organ) | {check.name: check.value for check in finding.checks}
     note = (
-        f"The liver was estimated from its brightness ({finding.candidate.mode_hu:.0f} HU), place and shape; no network was "
-        f"used. A rim of {config.margin:g} mm was added, without bone."
+        f"The liver was estimated from its brightness ({finding.candidate.mode_hu:.0f} HU), place and shape. "
+        f"A rim of {config.margin:g} mm was added, without bone."
     )
     cut = cut_faces(finding.grid, finding.candidate.inside)
     if cut:

@@ -218,7 +218,14 @@ def _image_facts(image: Volume, what: str, run: Mapping[str, Any], region: Volum
         ("Extent", " x ".join(f"{e:.0f}" for e in (high - low)) + " mm (right-left x front-back x down-up)"),
         ("Orientation", orientation_text(image)),
         ("Region", _region_text(run.get("region"), region)),
+        *_choice_facts(run.get("choices")),
     ]
+
+
+def _choice_facts(choices: Any) -> list[tuple[str, str]]:
+    if not isinstance(choices, Mapping):
+        return []
+    return [(f"{stage.capitalize()} by", f"{choice['method']}. {choice['why']}") for stage, choice in choices.items()]
 
 
 def orientation_text(image: Volume) -> str:
