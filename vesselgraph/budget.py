@@ -96,7 +96,7 @@ def estimate_memory(
     --------
     >>> estimate = estimate_memory((100, 100, 100), (1.0, 1.0, 1.0), PipelineConfig())
     >>> round(estimate.image_gb, 3), round(estimate.tracing_gb, 3), round(estimate.surface_gb, 3)
-    (0.008, 0.09, 1.0)
+    (0.008, 0.145, 1.0)
     """
     n_voxels = float(np.prod(np.asarray(shape, dtype=np.float64)))
     extent = np.asarray(shape, dtype=np.float64) * np.asarray(spacing, dtype=np.float64)
