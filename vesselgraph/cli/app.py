@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vesselgraph import __version__
+from vesselgraph.cli.classifying import classify, train_classifier
 from vesselgraph.cli.describing import config, info
 from vesselgraph.cli.encoding import encoders
 from vesselgraph.cli.evaluating import evaluate
@@ -39,8 +40,9 @@ def _top(
     pass
 
 
-for _command in (reconstruct, trace, demo, phantom, evaluate, info, config):
+for _command in (reconstruct, trace, demo, phantom, evaluate, classify, info, config):
     app.command()(_command)
+train.command("classifier")(train_classifier)
 app.add_typer(train, name="train")
 app.add_typer(encoders, name="encoders")
 

@@ -86,6 +86,30 @@ def add_lora(
     return names
 
 
+def share_inputs(network: nn.Module, names: list[str]) -> int:
+    """Let query, key and value of each attention share the inner half ``A`` of their LoRA, in place; return how many were tied.
+
+    The three see the same input, so this is LoRA on one layer that makes all three: a third of the inner parameters.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With LoRA on ``names``, as :func:`add_lora` leaves it.
+    names : list of str
+        Layers whose last part begins with q, k or v and ends in ``_proj`` are tied; others stay as they are.
+    """
+    n_tied = 0
+    for name in names:
+        home, _, last = name.rpartition(".")
+        if last not in {"k_proj", "v_proj"} or f"{home}.q_proj" not in names:
+            continue
+        ours, first = (network.get_submodule(f"{home}.{one}") for one in (last, "q_proj"))
+        for key, inner in first.lora_A.items():  # type: ignore[union-attr,operator]
+            ours.lora_A[key] = inner  # type: ignore[operator]
+        n_tied += 1
+    return n_tied
+
+
 def merge_lora(network: nn.Module) -> int:
     """Add LoRA's changes to the layers they stand beside and take LoRA out, in place; return the number of layers."""
     from peft.tuners.tuners_utils import BaseTunerLayer

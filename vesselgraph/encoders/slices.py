@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from vesselgraph.config import SliceConfig
 from vesselgraph.encoders.card import EncoderCard, InputCard
-from vesselgraph.encoders.encoded import Encoded, FeatureMap
+from vesselgraph.encoders.encoded import Encoded, FeatureMap, Triple
 from vesselgraph.encoders.sampling import resampled_map
 from vesselgraph.encoders.towers import ChainTower, Seen, TransformersTower
 from vesselgraph.errors import InputError, ShapeError
@@ -86,6 +86,29 @@ class SliceEncoder(nn.Module):
         shape = (int(volumes.shape[1]), int(volumes.shape[2]), int(volumes.shape[3]))
         return Encoded(maps, tuple(spaces), shape, tokens, mask, tokens.mean(1), first.attention)
 
+    def looks(self, volumes: Tensor, *, attention: bool = False) -> Iterator[Seen]:
+        """Yield what the network sees in the slices of volumes (batch, depth, rows, columns), one chunk after the other."""
+        n_slices = volumes.shape[0] * volumes.shape[1]
+        for start in range(0, n_slices, self.config.chunk):
+            chosen = torch.arange(start, min(start + self.config.chunk, n_slices))
+            images = slice_images(volumes, chosen, self.input, self.config)
+            yield self.tower(fitted(images, self.input, self.config.scale)[0], attention)
+
+    def summaries(self, images: Tensor) -> Tensor:
+        """Return the ``tokens`` that :meth:`encode` gives of images (batch, 1, planes, rows, columns), without holding maps."""
+        ways = []
+        for turn in _TURNS[: self.config.planes]:
+            turned = images[:, 0].permute(0, *(1 + axis for axis in turn))
+            ways.append(torch.cat([one.summary for one in self.looks(turned)]).unflatten(0, tuple(turned.shape[:2])))
+        return torch.cat(ways, dim=1)
+
+    def cells(self, level: int, rows: int, columns: int) -> tuple[Triple, Triple]:
+        """Return stride and offset, in voxels, of the cells of one map on slices of that many rows and columns."""
+        one = self.card.maps[level]
+        down, across = fitted_ratio(rows, columns, self.input, self.config.scale)
+        stride = (1.0, one.stride[1] / down, one.stride[2] / across)
+        return stride, (0.0, (one.offset[1] + 0.5) / down - 0.5, (one.offset[2] + 0.5) / across - 0.5)
+
     def map_gigabytes(self, shape: tuple[int, int, int]) -> float:
         """Return what the maps of an image of this shape take, 10^9 bytes; three directions hold about three times as much."""
         rows, columns = fitted_ratio(shape[1], shape[2], self.input, self.config.scale)
@@ -103,21 +126,14 @@ class SliceEncoder(nn.Module):
         turn = _TURNS[way]
         turned = volumes.permute(0, *(1 + axis for axis in turn))
         n, depth = turned.shape[:2]
-        seen: list[Seen] = []
-        for start in range(0, n * depth, self.config.chunk):
-            chosen = torch.arange(start, min(start + self.config.chunk, n * depth))
-            images = slice_images(turned, chosen, self.input, self.config)
-            answer = self.tower(fitted(images, self.input, self.config.scale)[0], self.config.attention)
-            seen.append(
-                Seen(tuple(one.half() if self.config.half else one for one in answer.maps), answer.summary, answer.attention)
-            )
-        ratio = fitted_ratio(turned.shape[2], turned.shape[3], self.input, self.config.scale)
+        seen = [
+            Seen(tuple(one.half() if self.config.half else one for one in answer.maps), answer.summary, answer.attention)
+            for answer in self.looks(turned, attention=self.config.attention)
+        ]
         maps = []
         for level, map_card in enumerate(self.card.maps):
             data = torch.cat([one.maps[level] for one in seen]).unflatten(0, (n, depth)).movedim(2, 1)
-            (rows, columns), (_, down, across), (_, top, left) = ratio, map_card.stride, map_card.offset
-            stride = (1.0, down / rows, across / columns)
-            offset = (0.0, (top + 0.5) / rows - 0.5, (left + 0.5) / columns - 0.5)
+            stride, offset = self.cells(level, turned.shape[2], turned.shape[3])
             maps.append(_turned_back(FeatureMap(data, stride, offset, map_card.name), turn))
         tokens = torch.cat([one.summary for one in seen]).unflatten(0, (n, depth))
         attention = None

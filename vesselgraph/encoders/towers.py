@@ -18,11 +18,15 @@ Reading = Literal["tokens", "maps", "neck", "pyramid", "davit"]
 
 
 class Seen(NamedTuple):
-    """The answer of a tower: maps (n, channels, rows, columns), summary (n, channels), attention (n, rows, columns) or None."""
+    """The answer of a tower: maps (n, channels, rows, columns), summary (n, channels), attention (n, rows, columns) or None.
+
+    ``root`` is what the last map is a view of, where it is one: gradients of the summary reach the root, not the view.
+    """
 
     maps: tuple[Tensor, ...]
     summary: Tensor
     attention: Tensor | None
+    root: Tensor | None = None
 
 
 class TransformersTower(nn.Module):
@@ -81,9 +85,29 @@ class TransformersTower(nn.Module):
         maps = tuple(said.fpn_hidden_states[tap] for tap in self.taps)
         return Seen(maps, maps[-1].mean((2, 3)), None)
 
+    def slope(self, seen: Seen, direction: Tensor) -> Tensor:
+        """Return how the summaries, along directions (n, channels), change with the last map, (n, channels, rows, columns).
+
+        The images must have been looked at with gradients on.
+        """
+        along = (seen.summary * direction).sum()
+        if seen.root is None:
+            return torch.autograd.grad(along, seen.maps[-1])[0]
+        return self._grid(torch.autograd.grad(along, seen.root)[0], seen.maps[-1].shape[2], seen.maps[-1].shape[3])
+
     def _read_tokens(self, images: Tensor, attention: bool) -> Seen:
-        if attention:
-            self.network.set_attn_implementation("eager")  # type: ignore[operator]
+        if not attention:
+            return self._read_layers(images, attention=False)
+        # Only the plain implementation gives its weights away; another one rounds differently, so it is put back.
+        network: Any = self.network
+        before = network.config._attn_implementation
+        network.set_attn_implementation("eager")
+        try:
+            return self._read_layers(images, attention=True)
+        finally:
+            network.set_attn_implementation(before)
+
+    def _read_layers(self, images: Tensor, *, attention: bool) -> Seen:
         rows, columns = images.shape[2] // self.patch, images.shape[3] // self.patch
         more = dict(self.arguments)
         if more.pop("in_order", False):
@@ -98,7 +122,7 @@ class TransformersTower(nn.Module):
         looked = None
         if attention and self.n_prefix:
             looked = said.attentions[-1][:, :, 0, self.n_prefix :].mean(1).view(len(images), rows, columns)
-        return Seen(maps, summary, looked)
+        return Seen(maps, summary, looked, said.hidden_states[self.taps[-1] + 1])
 
     def _davit_stages(self, values: Tensor) -> tuple[Tensor, ...]:
         network: Any = self.network
@@ -173,6 +197,11 @@ class ChainTower(nn.Module):
         del attention
         maps = run_chain(self.network, self.chain, self.taps, images)
         return Seen(maps, maps[-1].mean((2, 3)), None)
+
+    def slope(self, seen: Seen, direction: Tensor) -> Tensor:
+        """Return how the summaries, along directions (n, channels), change with the last map: evenly, as they are its mean."""
+        last = seen.maps[-1]
+        return (direction / (last.shape[2] * last.shape[3]))[..., None, None].expand_as(last)
 
 
 def run_chain(network: nn.Module, chain: Sequence[str], taps: Sequence[str], images: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,167 @@
+"""A trained task on disk: one safetensors file with what was learned, and its card. Needs torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vesselgraph.errors import CheckpointError
+from vesselgraph.imaging.looking import Backbone, width_of
+from vesselgraph.imaging.plugin import TaskPlugin
+from vesselgraph.imaging_config import TrainClassifierConfig
+from vesselgraph.io.atomic import atomic_path
+
+
+class TaskCard(BaseModel):
+    """What a reader must know of a trained task, and what the program must.
+
+    Parameters
+    ----------
+    labels, views : tuple of str
+        In order.
+    encoder, encoder_digest, weights_digest : str
+        Name, card digest, and SHA-256 of the weights (or the seed) of the encoder it was trained on.
+    sha256 : str
+        Of the file of what was learned.
+    n_parameters : int
+        That were learned and are kept.
+    n_cases : mapping of split to int
+    recipe : mapping
+        All settings of the training.
+    scores : mapping
+        On the split that was judged: figures by label or group.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str = "classifier"
+    version: int = 1
+    labels: tuple[str, ...]
+    views: tuple[str, ...]
+    encoder: str
+    encoder_digest: str
+    weights_digest: str
+    sha256: str = ""
+    n_parameters: int = 0
+    n_cases: Mapping[str, int] = {}
+    recipe: Mapping[str, Any] = {}
+    scores: Mapping[str, Mapping[str, float | None]] = {}
+
+
+def save_task(plugin: TaskPlugin, card: TaskCard, path: str | Path) -> TaskCard:
+    """Write what a task learned and its card (``path`` with the suffix .json); return the card with the digest filled in.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in plugin.state().items()}, temporary)
+        digest = _digest(temporary)
+    card = card.model_copy(update={"sha256": digest, "n_parameters": plugin.n_trained()})
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def read_task_card(path: str | Path) -> TaskCard:
+    """Return the card beside a task's weights.
+
+    Raises
+    ------
+    CheckpointError
+        The weights or the card are missing, or the card is unreadable or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"expected the weights of a classifier; got nothing at {path}; check the path")
+    beside = path.with_suffix(".json")
+    try:
+        card = TaskCard.model_validate_json(beside.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise CheckpointError(f"expected a classifier's card at {beside}; got {reason}; keep both files together") from error
+    if (card.kind, card.version) != ("classifier", 1):
+        raise CheckpointError(
+            f"expected a card of kind classifier, version 1; got {card.kind}, version {card.version}; use such weights"
+        )
+    return card
+
+
+def load_task(path: str | Path, backbone: Backbone) -> tuple[TaskPlugin, TaskCard, TrainClassifierConfig]:
+    """Return a trained task for a loaded encoder, in evaluation mode, with its card and recipe.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing, has another digest, was trained on another encoder or other weights of it, or does not fit.
+    """
+    path = Path(path)
+    card = read_task_card(path)
+    if _digest(path) != card.sha256:
+        raise CheckpointError(
+            f"expected weights with the SHA-256 of their card, {card.sha256[:12]}...; got {_digest(path)[:12]}... in {path}; "
+            "copy both files together again"
+        )
+    asked = (card.encoder, card.encoder_digest, card.weights_digest)
+    found = (backbone.name, backbone.card_digest, backbone.weights_digest)
+    if asked != found:
+        raise CheckpointError(
+            f"expected encoder {card.encoder} (card {card.encoder_digest}, weights {card.weights_digest[:20]}), on which "
+            f"{path.name} was trained; got {backbone.name} (card {backbone.card_digest}, weights "
+            f"{backbone.weights_digest[:20]}); load that one"
+        )
+    config = TrainClassifierConfig.build(card.recipe)
+    plugin = make_plugin(backbone, config, card.labels, card.views)
+    try:
+        fill(plugin, load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"expected a safetensors file; got {error}; copy {path} again") from error
+    return plugin.to(config.device).eval(), card, config
+
+
+def make_plugin(
+    backbone: Backbone, config: TrainClassifierConfig, labels: tuple[str, ...], views: tuple[str, ...]
+) -> TaskPlugin:
+    """Return a new task for an encoder; the same seed gives the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        plugin = TaskPlugin(width_of(backbone.encoder), labels, config.plugin, views)
+        plugin.add_adapters(backbone.encoder.network, backbone.encoder.card)
+        if config.pixel_weight:
+            plugin.add_decoder(width_of(backbone.encoder), config.decoder_width)
+    return plugin
+
+
+def fill(plugin: TaskPlugin, state: Mapping[str, torch.Tensor]) -> None:
+    """Fill a task with what was saved of it.
+
+    Raises
+    ------
+    CheckpointError
+        Names or shapes differ.
+    """
+    wanted = plugin.state()
+    shapes, given = ({name: tuple(value.shape) for name, value in one.items()} for one in (wanted, state))
+    others = sorted({name for name, _ in shapes.items() ^ given.items()})
+    if others:
+        raise CheckpointError(
+            f"expected the {len(wanted)} tensors of this task; got {len(others)} that differ, {others[:3]}; use its own recipe"
+        )
+    with torch.no_grad():
+        for name, value in state.items():
+            wanted[name].copy_(value)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
