@@ -6,8 +6,9 @@ import pytest
 from vesselgraph.errors import InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.pruning.branch_graph import KINDS, RELATIONS, build_branch_graph, mean_width
-from vesselgraph.pruning.features import GROUPS, Surroundings, measure_surroundings, piece_features
+from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.labels import label_pieces
+from vesselgraph.pruning.surroundings import Surroundings, measure_surroundings
 from vesselgraph.space import Space
 from vesselgraph.volume import Volume
 

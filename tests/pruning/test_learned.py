@@ -12,8 +12,9 @@ from vesselgraph.errors import CheckpointError, InputError
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning import judge, prune, require_pruner
 from vesselgraph.pruning.branch_graph import build_branch_graph
-from vesselgraph.pruning.features import Surroundings, piece_features
+from vesselgraph.pruning.features import piece_features
 from vesselgraph.pruning.learning import PrunerCase, fit_pruner
+from vesselgraph.pruning.surroundings import Surroundings
 from vesselgraph.pruning.weights import PrunerCard, load_pruner, save_pruner
 from vesselgraph.space import Space
 from vesselgraph.volume import Heatmap, Volume

@@ -17,8 +17,9 @@ N_TREES = 3
 
 
 class BranchAttention(nn.Module):
-    """Residual graph attention over pieces of branches.
+    """Residual graph attention over pieces of branches, on top of logistic regression.
 
+    What the attention says is added to what a linear function of the features says, and begins as nothing.
     Shapes: P pieces, F features, K links, R relations.
 
     Parameters
@@ -63,6 +64,8 @@ class BranchAttention(nn.Module):
             for _ in range(n_blocks)
         )
         self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + N_TREES))
+        nn.init.zeros_(self.outlet[1].weight)
+        self.linear = nn.Linear(n_features, 1 + N_TREES)
 
     def fit_scale(self, feats_PF: Tensor) -> None:
         """Set the standardisation of the features from those of the training set."""
@@ -71,12 +74,13 @@ class BranchAttention(nn.Module):
 
     def forward(self, feats_PF: Tensor, link_2K: Tensor, relation_KR: Tensor) -> Tensor:
         """Return logits (P, 4): presence, then portal, hepatic, artery."""
-        x = self.inlet(((feats_PF - self.mean) / self.scale).clamp(-6.0, 6.0))
+        even = ((feats_PF - self.mean) / self.scale).clamp(-6.0, 6.0)
+        x = self.inlet(even)
         for i, think in enumerate(self.think):
             if i < len(self.attend):
                 x = x + self.attend[i](self.before_attend[i](x), link_2K, relation_KR)
             x = x + think(x)
-        out: Tensor = self.outlet(x)
+        out: Tensor = self.outlet(x) + self.linear(even)
         return out
 
 

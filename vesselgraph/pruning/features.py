@@ -3,100 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vesselgraph.errors import InputError
-from vesselgraph.graph import VesselGraph
+from vesselgraph.graph import IntArray, VesselGraph
 from vesselgraph.polyline import mean_along, tortuosity
 from vesselgraph.pruning.branch_graph import BranchGraph, mean_width
+from vesselgraph.pruning.surroundings import BORDER, Surroundings, sample
 from vesselgraph.space import FloatArray
-from vesselgraph.volume import Heatmap, Volume
 
-GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "network")
+GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "place", "network")
 """Feature groups in the order of their columns."""
 
 _GENERATOR_BITS = (1, 2, 4, 8)
-_BORDER = 10.0
-_FAR = 50.0
 _STICKS_OUT = 30.0
-
-
-@dataclass(frozen=True, eq=False)
-class Surroundings:
-    """What else is known where a graph was traced.
-
-    Attributes
-    ----------
-    noise : float
-        Robust standard deviation of the image inside the organ, in its units; contrast is counted in it. 0 if unknown.
-    depth : Volume or None
-        mm to the border of the organ, positive inside.
-    maps : NDArray or None
-        (C, planes, rows, columns) identity and features of the heatmap network.
-    maps_space : Volume or None
-        A volume on the grid of ``maps``.
-    """
-
-    noise: float = 0.0
-    depth: Volume | None = None
-    maps: NDArray[np.floating] | None = None
-    maps_space: Volume | None = None
-
-
-def measure_surroundings(image: Volume | None, organ: Volume | None, heatmap: Heatmap | None = None) -> Surroundings:
-    """Return the noise of an image inside an organ, the distance to the organ's border, and what a network saw.
-
-    Parameters
-    ----------
-    image : Volume, optional
-        CT.
-    organ : Volume, optional
-        bool on the grid of the image; without one the noise is that of the whole image and ``depth`` is None.
-    heatmap : Heatmap, optional
-        Of a network: its identity and feature maps are taken.
-
-    Raises
-    ------
-    InputError
-        The organ is empty.
-    """
-    depth = None
-    inside = np.ones((), np.bool_)
-    if organ is not None:
-        inside = organ.array.astype(np.bool_)
-        if not inside.any():
-            raise InputError("an organ mask with voxels in it", "an empty mask", "check the mask")
-        depth = _signed_depth(organ)
-    noise = 0.0
-    if image is not None:
-        values = image.array[np.broadcast_to(inside, image.shape)]
-        noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
-    if heatmap is None or heatmap.features is None or heatmap.identity is None:
-        return Surroundings(noise, depth)
-    return Surroundings(noise, depth, np.concatenate([heatmap.identity, heatmap.features]), heatmap.heat)
-
-
-def _signed_depth(organ: Volume) -> Volume:
-    """Return mm to the border of the organ, positive inside, cut to -10..50, on the box around it."""
-    spacing = organ.space.spacing
-    pad = np.ceil(_BORDER / spacing).astype(np.int64) + 1
-    first, last = [], []
-    for axis, axes in enumerate(((1, 2), (0, 2), (0, 1))):
-        occupied = np.flatnonzero(organ.array.any(axis=axes))
-        first.append(max(0, int(occupied[0] - pad[axis])))
-        last.append(min(organ.shape[axis], int(occupied[-1] + 1 + pad[axis])))
-    box = organ.crop((first[0], first[1], first[2]), (last[0], last[1], last[2]))
-    inside = box.array.astype(np.bool_)
-    if inside.all():
-        # The whole field of view: there is no border.
-        return box.with_array(np.full(box.shape, _FAR, np.float32))
-    signed = ndimage.distance_transform_edt(inside, sampling=spacing)
-    signed -= ndimage.distance_transform_edt(~inside, sampling=spacing)
-    return box.with_array(np.clip(signed, -_BORDER, _FAR).astype(np.float32))
+_CONTRAST = 10.0
+# Pieces are compared with those of about their radius, in so many classes.
+_N_WIDTHS = 12
+# The weight of a piece without heat, beside 1 of a hot one.
+_COLD = 1e-3
+# What lies one piece further up towards the root counts this much less.
+_FADE = 0.9
+_BODY = 100.0
+_N_TREES = 3
 
 
 def piece_features(
@@ -126,9 +57,10 @@ def piece_features(
         "geometry": lambda: _geometry(graph),
         "position": lambda: _position(graph),
         "evidence": lambda: _evidence(graph),
-        "contrast": lambda: _contrast(graph.pieces, surroundings),
+        "contrast": lambda: _contrast(graph, surroundings),
         "region": lambda: _region(graph.pieces, surroundings),
-        "network": lambda: _network(graph.pieces, surroundings),
+        "place": lambda: _place(graph, surroundings),
+        "network": lambda: _network(graph, surroundings),
     }
     columns: dict[str, FloatArray] = {}
     for group in GROUPS:
@@ -207,7 +139,7 @@ def _position(graph: BranchGraph) -> dict[str, FloatArray]:
             above = forest.parent_node[node]
             below[above] += below[node] + length[edge]
             hot_below[above] += hot_below[node] + hot[edge]
-    child_node = np.where(graph.parent_node == pieces.edge_nodes[:, 0], pieces.edge_nodes[:, 1], pieces.edge_nodes[:, 0])
+    child_node = _child_node(graph)
     in_tree = forest.is_tree_edge
     return {
         "depth": np.log1p(depth[graph.parent_node]),
@@ -238,15 +170,65 @@ def _mean_of_points(values: FloatArray, graph: VesselGraph) -> FloatArray:
     return np.asarray(np.add.reduceat(values, graph.path_offset[:-1]) / np.diff(graph.path_offset))
 
 
-def _contrast(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
-    if "contrast" not in pieces.path_data or not surroundings.noise > 0:
+def _contrast(graph: BranchGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    pieces = graph.pieces
+    if "contrast" not in pieces.path_data or surroundings.image is None or not surroundings.noise > 0:
         raise InputError(
             "the contrast along the paths and the noise of the image",
             f"path columns {sorted(pieces.path_data)}, noise {surroundings.noise:g}",
             "trace with an image, or leave out the feature group `contrast`",
         )
-    columns = _spread(np.clip(pieces.path_data["contrast"] / surroundings.noise, -10.0, 10.0), pieces)
-    return {**columns, "rank": _rank(columns["mean"], pieces.edge_length)}
+    columns = _spread(np.clip(pieces.path_data["contrast"] / surroundings.noise, -_CONTRAST, _CONTRAST), pieces)
+    columns["rank"] = _rank(columns["mean"], pieces.edge_length)
+    image = surroundings.image
+    value = _spread(sample(image.array[None], image, pieces.path_position)[:, 0], pieces)["q75"]
+    brighter = np.clip((value - _usual(value, graph)) / surroundings.noise, -_CONTRAST, _CONTRAST)
+    around = _along_forest(graph, brighter[:, None])
+    return {**columns, "brighter": brighter, **{f"brighter_{where}": mean[:, 0] for where, mean in around.items()}}
+
+
+def _usual(value: FloatArray, graph: BranchGraph) -> FloatArray:
+    """Return the mean of a value over the hot pieces of about the same radius, (P,)."""
+    log_radius, weight = np.log(mean_width(graph.pieces)), _weight(graph)
+    order = np.argsort(log_radius, kind="stable")
+    share = np.cumsum(weight[order])
+    which = np.minimum((share / max(share[-1], 1e-9) * _N_WIDTHS).astype(np.int64), _N_WIDTHS - 1)
+    total = np.maximum(np.bincount(which, weight[order], _N_WIDTHS), 1e-9)
+    middle = np.bincount(which, weight[order] * log_radius[order], _N_WIDTHS) / total
+    mean = np.bincount(which, weight[order] * value[order], _N_WIDTHS) / total
+    used = np.bincount(which, minlength=_N_WIDTHS) > 0
+    return np.asarray(np.interp(log_radius, middle[used], mean[used]))
+
+
+def _weight(graph: BranchGraph) -> FloatArray:
+    """Return what a piece counts among others, (P,): its length, by its heat squared."""
+    return np.asarray(graph.pieces.edge_length * (_spread(graph.pieces.path_data["heat"], graph.pieces)["mean"] ** 2 + _COLD))
+
+
+def _along_forest(graph: BranchGraph, values: FloatArray) -> dict[str, FloatArray]:
+    """Return the weighted means of values (P, C) over a piece and all that hangs on it, and over its way to the root."""
+    forest, n = graph.forest, graph.pieces.n_nodes
+    weight = _weight(graph)[:, None]
+    weighted = np.concatenate([values * weight, weight], axis=1)
+    below, above = np.zeros((n, weighted.shape[1])), np.zeros((n, weighted.shape[1]))
+    edge, parent = forest.parent_edge, forest.parent_node
+    for node in forest.order[::-1].tolist():
+        if edge[node] >= 0:
+            below[node] += weighted[edge[node]]
+            below[parent[node]] += below[node]
+    for node in forest.order.tolist():
+        if edge[node] >= 0:
+            above[node] = _FADE * above[parent[node]] + weighted[edge[node]]
+    child = _child_node(graph)
+    in_tree = forest.is_tree_edge[:, None]
+    sums = {"below": np.where(in_tree, below[child], weighted), "above": np.where(in_tree, above[child], weighted)}
+    return {name: total[:, :-1] / np.maximum(total[:, -1:], 1e-9) for name, total in sums.items()}
+
+
+def _child_node(graph: BranchGraph) -> IntArray:
+    """Return the end of each piece that is farther from its root, (P,)."""
+    ends = graph.pieces.edge_nodes
+    return np.where(graph.parent_node == ends[:, 0], ends[:, 1], ends[:, 0])
 
 
 def _region(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
@@ -255,25 +237,40 @@ def _region(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatA
     depth = sample(surroundings.depth.array[None], surroundings.depth, pieces.path_position)[:, 0]
     mean = mean_along(depth, pieces.path_position, pieces.path_offset)
     outside = mean_along((depth < 0).astype(np.float64), pieces.path_position, pieces.path_offset)
-    return {"border": np.clip(mean, -_BORDER, _BORDER), "organ_depth": mean, "outside": outside}
+    return {"border": np.clip(mean, -BORDER, BORDER), "organ_depth": mean, "outside": outside}
 
 
-def _network(pieces: VesselGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+def _place(graph: BranchGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    """Return where in the organ a piece and its root lie and where it runs, along the patient's axes."""
+    if surroundings.bounds is None:
+        raise InputError("an organ mask", "none", "give a mask, or leave out the feature group `place`")
+    pieces, (low, high) = graph.pieces, surroundings.bounds
+    child = pieces.node_position[_child_node(graph)]
+    start = pieces.node_position[graph.parent_node]
+    chord = child - start
+    root = np.arange(pieces.n_nodes)
+    for node in graph.forest.order.tolist():
+        if graph.forest.parent_edge[node] >= 0:
+            root[node] = root[graph.forest.parent_node[node]]
+    root_position = pieces.node_position[root[graph.parent_node]]
+    vectors = {
+        "from_low": (0.5 * (start + child) - low) / _BODY,
+        "to_high": (high - 0.5 * (start + child)) / _BODY,
+        "along": chord / np.maximum(np.linalg.norm(chord, axis=1, keepdims=True), 1e-9),
+        "from_root": (child - root_position) / _BODY,
+    }
+    return {f"{name}_{axis}": vector[:, k] for name, vector in vectors.items() for k, axis in enumerate("xyz")}
+
+
+def _network(graph: BranchGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    pieces = graph.pieces
     if surroundings.maps is None or surroundings.maps_space is None:
         raise InputError("feature maps of the heatmap network", "none", "use a heatmap of the network")
     values = sample(surroundings.maps, surroundings.maps_space, pieces.path_position)
     start, size = pieces.path_offset[:-1], np.diff(pieces.path_offset)[:, None]
     mean, highest = np.add.reduceat(values, start, axis=0) / size, np.maximum.reduceat(values, start, axis=0)
     ends = 0.5 * (values[start] + values[pieces.path_offset[1:] - 1])
-    columns = {}
-    for name, block in (("mean", mean), ("max", highest), ("ends", ends)):
-        columns.update({f"{k}_{name}": block[:, k] for k in range(values.shape[1])})
-    return columns
-
-
-def sample(maps: NDArray[np.floating], grid: Volume, position: FloatArray) -> FloatArray:
-    """Return the trilinear values of maps (C, planes, rows, columns) at world points, (M, C); the border goes on outside."""
-    index = grid.space.to_index(position).T
-    # The maps of the network are halves, which the interpolation does not take.
-    columns = [ndimage.map_coordinates(np.asarray(one, np.float32), index, order=1, mode="nearest") for one in maps]
-    return np.stack(columns, axis=1).astype(np.float64)
+    blocks = {"mean": mean, "max": highest, "ends": ends}
+    # The maps of identity come first.
+    blocks |= _along_forest(graph, mean[:, :_N_TREES])
+    return {f"{k}_{name}": block[:, k] for name, block in blocks.items() for k in range(block.shape[1])}

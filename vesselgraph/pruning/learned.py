@@ -14,9 +14,10 @@ from vesselgraph.errors import CheckpointError, InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.branch_graph import build_branch_graph
-from vesselgraph.pruning.features import GROUPS, measure_surroundings, piece_features
+from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.learning import PrunerCase
 from vesselgraph.pruning.presence import keep_present, name_trees
+from vesselgraph.pruning.surroundings import measure_surroundings
 from vesselgraph.pruning.weights import PrunerCard, load_pruner
 from vesselgraph.volume import Heatmap, Volume
 

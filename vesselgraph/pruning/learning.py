@@ -82,10 +82,10 @@ class Fit:
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def probabilities(self, case: PrunerCase) -> Float32:
-        """Return the calibrated probability of every piece and of its being portal, hepatic, artery, (P, 4)."""
+        """Return the calibrated probability of every piece and of its being portal, hepatic or artery if it is real, (P, 4)."""
         logits = _predict(self.model, case)
-        logits[:, 0] /= self.temperature
-        return np.asarray(torch.sigmoid(logits), np.float32)
+        presence = torch.sigmoid(logits[:, :1] / self.temperature)
+        return np.asarray(torch.cat([presence, torch.softmax(logits[:, 1:], dim=1)], dim=1), np.float32)
 
 
 def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Module:
@@ -234,8 +234,7 @@ def _loss(logits: Tensor, case: PrunerCase, tree_weight: float) -> Tensor:
     tree = torch.from_numpy(case.tree)
     named = tree > 0
     if tree_weight > 0 and bool(named.any()):
-        wanted = nn.functional.one_hot(tree[named] - 1, logits.shape[1] - 1).to(logits.dtype)
-        each = nn.functional.binary_cross_entropy_with_logits(logits[named, 1:], wanted, reduction="none").mean(dim=1)
+        each = nn.functional.cross_entropy(logits[named, 1:], tree[named] - 1, reduction="none")
         loss = loss + tree_weight * (each * length[named]).sum() / length[named].sum()
     return loss
 

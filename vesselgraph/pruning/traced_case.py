@@ -16,7 +16,7 @@ from vesselgraph.io.atomic import atomic_path
 from vesselgraph.space import Space
 from vesselgraph.volume import Volume
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when the file or the features change, so that what was kept from earlier is not used."""
 
 _AXES = ("node", "edge", "path")
