@@ -25,12 +25,13 @@ IntArray = NDArray[np.int64]
 # A step through voxels without any heat costs this many times a step through certain vessel.
 _COLD_COST = 20.0
 # Half the width of the capsule in which a path may bend, voxels.
-_CAPSULE = 3
+_CAPSULE = 2
 # A gap ends where heat is just above the threshold, the skeleton up to so many voxels later.
 _SLACK = 3.0
 # A path from voxel to voxel is up to so much longer than the curve it follows.
 _ON_GRID = 1.15
 _MOST_VESSELS = 24
+_WIDE = 1 << 30
 _STEP = np.sqrt((OFFSETS**2).sum(axis=1))
 
 
@@ -58,6 +59,16 @@ def _straight_cost(heat, thick, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _extent_of_cone(along, cosine, reach):  # type: ignore[no-untyped-def]
+    """Return how many voxels a cone whose axis has this share along a grid axis reaches back and forth on that one."""
+    aside, sine = np.sqrt(max(0.0, 1.0 - along * along)), np.sqrt(max(0.0, 1.0 - cosine * cosine))
+    front = 1.0 if along >= cosine else along * cosine + aside * sine
+    back = 1.0 if -along >= cosine else aside * sine - along * cosine
+    # Half a voxel more than needed, so that rounding leaves none out.
+    return int(max(0.0, reach * back + 0.5)), int(max(0.0, reach * front + 0.5))
+
+
+@njit(cache=True, nogil=True)
 def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat, feet, order):  # type: ignore[no-untyped-def]
     """Fill ``feet`` with the best skeleton voxel of each vessel ahead, ``order`` by straight cost; return how many to try."""
     voxels, line_start, node_of_voxel, chain_of, n_chains, _ = skeleton
@@ -65,10 +76,11 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat
     vessel = np.empty(_MOST_VESSELS, np.int64)
     score = np.empty(_MOST_VESSELS)
     n = 0
-    whole = int(reach)
     a = voxels[tip]
-    for z in range(max(a[0] - whole, 0), min(a[0] + whole + 1, n_planes)):
-        for y in range(max(a[1] - whole, 0), min(a[1] + whole + 1, n_rows)):
+    back0, front0 = _extent_of_cone(outward[0], min_cosine, reach)
+    back1, front1 = _extent_of_cone(outward[1], min_cosine, reach)
+    for z in range(max(a[0] - back0, 0), min(a[0] + front0 + 1, n_planes)):
+        for y in range(max(a[1] - back1, 0), min(a[1] + front1 + 1, n_rows)):
             for v in range(line_start[z * n_rows + y], line_start[z * n_rows + y + 1]):
                 dz, dy, dx = z - a[0], y - a[1], voxels[v, 2] - a[2]
                 distance = np.sqrt(dz * dz + dy * dy + dx * dx)
@@ -107,6 +119,20 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat
 
 
 @njit(cache=True, nogil=True)
+def _columns_near(dot, square, way, length2, far):  # type: ignore[no-untyped-def]
+    """Return a range of steps along a line of voxels outside of which none is inside the capsule; it may be a little wide."""
+    bend = length2 - way[2] * way[2]
+    if bend == 0:
+        return (-_WIDE, _WIDE) if square * length2 - dot * dot <= far else (0, 0)
+    root = dot * dot * way[2] * way[2] - bend * (square * length2 - dot * dot - far)
+    if root < 0:
+        return 0, 0
+    half = np.sqrt(np.float64(root)) / bend
+    middle = dot * way[2] / bend
+    return int(np.floor(middle - half)), int(np.ceil(middle + half)) + 1
+
+
+@njit(cache=True, nogil=True)
 def _list_capsule(a, way, low, size, heat, thick, cells):  # type: ignore[no-untyped-def]
     """Fill box place, place along the line, foreground id and cost of the voxels of a capsule ahead of ``a``; return how many.
 
@@ -124,7 +150,8 @@ def _list_capsule(a, way, low, size, heat, thick, cells):  # type: ignore[no-unt
             dot0, square0 = dz * way[0] + dy * way[1], dz * dz + dy * dy
             base = ((z - low[0]) * size[1] + y - low[1]) * size[2] - low[2]
             i = stop = -1
-            for x in range(max(low[2] + 1, 0), min(low[2] + size[2] - 1, heat.shape[2])):
+            begin, end = _columns_near(dot0, square0, way, length2, far)
+            for x in range(max(low[2] + 1, 0, a[2] + begin), min(low[2] + size[2] - 1, heat.shape[2], a[2] + end)):
                 dx = x - a[2]
                 dot = dot0 + dx * way[2]
                 if dot <= 0 or dot > length2 or (square0 + dx * dx) * length2 - dot * dot > far:
