@@ -107,7 +107,7 @@ def _branch_evidence(position, radius, heat, offset, thinned, threshold, table, 
             if is_gap:
                 gap_least = heat[i] if math.isnan(gap_least) else min(gap_least, heat[i])
             if i > low:
-                step = math.sqrt(((position[i] - position[i - 1]) ** 2).sum())
+                step = math.sqrt(_product(position, i, i - 1, i, i - 1))
                 along[i - low] = along[i - low - 1] + step
                 cost += 0.5 * step / max(heat[i], _COST_FLOOR) ** 2 + 0.5 * step / max(heat[i - 1], _COST_FLOOR) ** 2
                 if not thinned[e]:
@@ -144,6 +144,15 @@ def _slope(x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _product(points, a, b, c, d):  # type: ignore[no-untyped-def]
+    """Return the scalar product of the ways from point ``b`` to ``a`` and from ``d`` to ``c``."""
+    total = 0.0
+    for k in range(3):
+        total += (points[a, k] - points[b, k]) * (points[c, k] - points[d, k])
+    return total
+
+
+@njit(cache=True, nogil=True)
 def _fill_curvature(points, curvature):  # type: ignore[no-untyped-def]
     """Fill 1 over the radius of the circle through each point and those two before and after it."""
     n = points.shape[0]
@@ -153,9 +162,9 @@ def _fill_curvature(points, curvature):  # type: ignore[no-untyped-def]
             curvature[i] = 0.0
             continue
         reach = min(2, middle, n - 1 - middle)
-        a, b = points[middle - reach] - points[middle], points[middle + reach] - points[middle]
-        c = a - b
-        # 4 area / product of the sides; |a x b| is twice the area.
-        x, y, z = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-        product = math.sqrt((a**2).sum() * (b**2).sum() * (c**2).sum())
-        curvature[i] = 2.0 * math.sqrt(x * x + y * y + z * z) / product if product > 1e-12 else 0.0
+        a, b = middle - reach, middle + reach
+        # 4 area / product of the sides; of two sides from the middle, squared twice the area is aa bb - (ab)^2.
+        aa, bb = _product(points, a, middle, a, middle), _product(points, b, middle, b, middle)
+        ab, cc = _product(points, a, middle, b, middle), _product(points, a, b, a, b)
+        product = math.sqrt(aa * bb * cc)
+        curvature[i] = 2.0 * math.sqrt(max(0.0, aa * bb - ab * ab)) / product if product > 1e-12 else 0.0

@@ -158,7 +158,8 @@ def refine(points, offset, end_reach, volume, from_mask, section_radius):  # typ
     for e in range(offset.size - 1):
         low, high = offset[e], offset[e + 1]
         _smooth_branch(points, low, high, _N_PASSES)
-        for turn in range(_N_PASSES):
+        # The last turn only measures, which heat does not need.
+        for turn in range(_N_PASSES if from_mask else _N_PASSES - 1):
             last = turn == _N_PASSES - 1
             for i in range(low, high):
                 section_radius[i] = np.nan
@@ -167,6 +168,8 @@ def refine(points, offset, end_reach, volume, from_mask, section_radius):  # typ
                     from_start += (points[i, k] - points[low, k]) ** 2
                     from_end += (points[i, k] - points[high - 1, k]) ** 2
                 inner = i not in (low, high - 1)
+                if not (inner or from_mask):
+                    continue
                 if math.sqrt(from_start) < end_reach[e, 0] or math.sqrt(from_end) < end_reach[e, 1]:
                     continue
                 _tangent(points, low, high, i, tangent)

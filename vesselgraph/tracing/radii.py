@@ -51,13 +51,28 @@ def _fill_and_smooth(radius, low, high, reach):  # type: ignore[no-untyped-def]
     if known < 0:
         return False
     radius[known + 1 : high] = radius[known]
-    copy = radius[low:high].copy()
+    middle, window = np.empty(high - low), np.empty(2 * reach + 1)
     for i in range(high - low):
-        radius[low + i] = np.median(copy[max(0, i - reach) : min(high - low, i + reach + 1)])
-    copy = radius[low:high].copy()
+        middle[i] = _median_of(radius, max(low, low + i - reach), min(high, low + i + reach + 1), window)
     for i in range(high - low):
-        radius[low + i] = np.mean(copy[max(0, i - 1) : min(high - low, i + 2)])
+        total, begin, end = 0.0, max(0, i - 1), min(high - low, i + 2)
+        for k in range(begin, end):
+            total += middle[k]
+        radius[low + i] = total / (end - begin)
     return True
+
+
+@njit(cache=True, nogil=True)
+def _median_of(values, begin, end, window):  # type: ignore[no-untyped-def]
+    """Return the median of ``values[begin:end]``; ``window`` is scratch."""
+    n = end - begin
+    for i in range(n):
+        j = i
+        while j > 0 and window[j - 1] > values[begin + i]:
+            window[j] = window[j - 1]
+            j -= 1
+        window[j] = values[begin + i]
+    return 0.5 * (window[(n - 1) // 2] + window[n // 2])
 
 
 @njit(cache=True, nogil=True)
