@@ -12,7 +12,8 @@ from vesselgraph.encoders.card import EncoderCard
 from vesselgraph.errors import ConfigError
 from vesselgraph.imaging_config import PluginConfig
 
-_ATTENTION = r"(.*\.)?(attention|self_attn|attn)\.(q_proj|k_proj|v_proj|o_proj|out_proj|qkv|proj)"
+# Behind the number of a block, so that the attention of a pooling head is left alone.
+_ATTENTION = r"(.*\.)?\d+\.(attention|self_attn|attn)\.(q_proj|k_proj|v_proj|o_proj|out_proj|qkv|proj)"
 
 
 def adapted_layers(network: nn.Module, card: EncoderCard, config: PluginConfig) -> tuple[str, int]:
@@ -77,6 +78,8 @@ def make_adapters(network: nn.Module, card: EncoderCard, config: PluginConfig) -
             network, pattern, n_modules=n_modules, n_experts=config.n_experts, rank=config.rank, alpha=config.alpha
         )
     made = {name: network.get_submodule(name) for name in names}
+    # PEFT leaves a note on the network that it carries adapters, which it does not from here on.
+    vars(network).pop("peft_config", None)
     for name, module in made.items():
         _put(network, name, base_of(module))
     return made

@@ -15,6 +15,9 @@ from vesselgraph.errors import FormatError, RangeError
 from vesselgraph.volume import Volume
 
 SPLITS = ("train", "validation", "test")
+EMPTY = "empty"
+"""Stands in the mask column for a mask of which it is known that nothing is in it."""
+
 _RESERVED = ("case", "split", "mask")
 
 
@@ -51,8 +54,8 @@ def read_case_list(path: str | Path, labels: Sequence[str] = (), *, labelled: bo
     """Return the cases of a manifest, a CSV file with one row a case.
 
     Columns: ``image``, or ``image:NAME`` for each of several views, where a case may lack some; ``split`` (train, validation,
-    test; left out: train); ``case`` (a name; left out: the row's number); ``mask`` (of the finding, optional). The others are
-    labels: 0, 1, or nothing where unknown. Paths are relative to the manifest.
+    test; left out: train); ``case`` (a name; left out: the row's number); ``mask`` (of the finding, ``empty`` where it is known
+    that there is none, or nothing). The others are labels: 0, 1, or nothing where unknown. Paths are relative to the manifest.
 
     Parameters
     ----------
@@ -110,7 +113,11 @@ def _case(row: Mapping[str, str], number: int, labels: list[str], views: list[st
     if split not in SPLITS or not images:
         got = f"split {split!r} and {len(images)} images in case {name} of {place}"
         raise FormatError(f"a split of {', '.join(SPLITS)} and at least one image", got, "complete the row")
-    return ImageCase(name, split, images, known, str(place.parent / row["mask"]) if row.get("mask") else "")
+    return ImageCase(name, split, images, known, _mask(row.get("mask") or "", place))
+
+
+def _mask(text: str, place: Path) -> str:
+    return text if text in {"", EMPTY} else str(place.parent / text)
 
 
 def _label(text: str | None, where: str) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vesselgraph.errors import ConfigError, InputError, OutputError
 from vesselgraph.imaging.adapting import adapted
-from vesselgraph.imaging.cases import CaseList, ImageCase, read_case_list
+from vesselgraph.imaging.cases import EMPTY, CaseList, ImageCase, read_case_list
 from vesselgraph.imaging.decoder import pixel_loss
 from vesselgraph.imaging.fitting import Fit, case_rng, fit_plugin
 from vesselgraph.imaging.looking import Backbone, Looker, encode, load_backbone, summarise, tokens_of
@@ -203,6 +203,8 @@ class _Examples:
         return found, loss
 
     def _mask(self, case: ImageCase, volume: Volume) -> Tensor:
+        if case.mask == EMPTY:
+            return torch.zeros(1, 1, *volume.shape, device=self.config.device)
         if case.mask not in self._masks:
             array = resample_like(read_mask(case.mask), volume, interpolation="nearest").array
             self._masks[case.mask] = torch.tensor(array.astype(np.float32), device=self.config.device)[None, None]
