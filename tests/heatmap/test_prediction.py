@@ -80,6 +80,26 @@ def test_only_windows_that_touch_the_region_are_asked() -> None:
     assert seen[-1] == 1.0
 
 
+def test_a_box_that_only_its_margin_would_serve_is_not_predicted() -> None:
+    class Counting(Pointwise):
+        n = 0
+
+        def forward(self, phases: Mapping[str, Tensor]) -> Output:
+            Counting.n += len(next(iter(phases.values())))
+            return super().forward(phases)
+
+    # Along the columns boxes lie at 0 to 15 and 12 to 27: the first is nearer up to column 13, though the second sees 12 too.
+    inside = np.zeros((16, 16, 28), np.bool_)
+    inside[4:6, 4:6, 10:14] = True
+    image = {"portal": np.full(inside.shape, 200.0, np.float32)}
+    for last, n_boxes in ((14, 1), (15, 2)):
+        Counting.n = 0
+        inside[4:6, 4:6, 10:last] = True
+        maps = predict_maps(Counting(), image, inside, window=16, overlap_fraction=0.25)
+        assert Counting.n == n_boxes
+        assert np.array_equal(maps.heat > 0, inside)
+
+
 def test_overlapping_windows_of_a_real_network_agree_away_from_borders() -> None:
     torch.manual_seed(3)
     network = HeatmapNetwork((4, 8), n_groups=2).eval()

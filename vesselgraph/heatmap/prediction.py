@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -161,9 +162,9 @@ def predict_maps(
 ) -> Maps:
     """Return the maps of phases on one isotropic grid.
 
-    Boxes of ``window`` voxels that touch ``inside`` are predicted; where they overlap, they are averaged with Gaussian
-    weights (sigma an eighth of the side). Probabilities are averaged, and the log of the radius. Results are 0 outside of
-    ``inside``.
+    Boxes of ``window`` voxels are predicted where ``inside`` holds a voxel that no other box has nearer to its middle; where
+    boxes overlap, they are averaged with Gaussian weights (sigma an eighth of the side). Probabilities are averaged, and
+    the log of the radius. Results are 0 outside of ``inside``.
 
     Parameters
     ----------
@@ -199,8 +200,9 @@ def predict_maps(
         np.zeros((len(TREES), *shape), np.float16),
         np.zeros((network.widths[0], *shape), np.float16),
     )
+    cores = [_cores(start, side, n) for start, side, n in zip(starts, sides, shape, strict=True)]
     for i, first in enumerate(starts[0]):
-        boxes = _wanted(inside, first, starts, sides)
+        boxes = _wanted(inside[cores[0][i]], first, starts, cores, sides)
         for n in range(0, len(boxes), _AT_ONCE):
             progress("network", (i + n / len(boxes)) / len(starts[0]))
             some = boxes[n : n + _AT_ONCE]
@@ -227,14 +229,22 @@ def _starts(n: int, side: int, overlap_fraction: float) -> list[int]:
     return np.rint(np.linspace(0, n - side, n_boxes)).astype(int).tolist()
 
 
-def _wanted(inside: NDArray[np.bool_], first: int, starts: list[list[int]], sides: list[int]) -> list[_Box]:
-    """Return the boxes of one layer that touch the region."""
+def _cores(starts: list[int], side: int, n: int) -> list[slice]:
+    """Return the part of each box along one axis that is nearer to its middle than to that of any other box."""
+    ends = [*((one + side + other) // 2 for one, other in pairwise(starts)), n]
+    return [slice(first, last) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _wanted(
+    inside: NDArray[np.bool_], first: int, starts: list[list[int]], cores: list[list[slice]], sides: list[int]
+) -> list[_Box]:
+    """Return the boxes of one layer whose cores, of which ``inside`` has the planes, hold a voxel of the region."""
     boxes = []
-    for row in starts[1]:
-        for column in starts[2]:
-            corner = (first, row, column)
-            box = tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
-            if inside[box].any():
+    for row, rows in zip(starts[1], cores[1], strict=True):
+        for column, columns in zip(starts[2], cores[2], strict=True):
+            if inside[:, rows, columns].any():
+                corner = (first, row, column)
+                box = tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
                 boxes.append((box[0], box[1], box[2]))
     return boxes
 
