@@ -26,10 +26,11 @@ from vesselgraph.phantom import GENERATOR, make_study, sample_study_config
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.branch_graph import build_branch_graph, mean_width
-from vesselgraph.pruning.features import GROUPS, measure_surroundings, piece_features
+from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.labels import Labels, label_pieces
 from vesselgraph.pruning.learning import Fit, PrunerCase, calibration_error, fit_pruner
 from vesselgraph.pruning.presence import keep_present
+from vesselgraph.pruning.surroundings import measure_surroundings
 from vesselgraph.pruning.traced_case import LAYOUT, TracedCase
 from vesselgraph.pruning.weights import PrunerCard, save_pruner
 from vesselgraph.region import region_from_mask
