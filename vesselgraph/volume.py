@@ -240,6 +240,8 @@ class Heatmap(Rebuilt):
         float16, probability of portal vein, hepatic vein and artery given that a vessel is there; from a network only.
     features : (channels, planes, rows, columns) or None
         float16, what the network saw there (its last decoder level); from a network only.
+    weights : str
+        SHA-256 of the weights of the network; empty for all other sources.
 
     Raises
     ------
@@ -256,6 +258,7 @@ class Heatmap(Rebuilt):
     source: str = "ridge"
     identity: NDArray[np.float16] | None = None
     features: NDArray[np.float16] | None = None
+    weights: str = ""
 
     def __post_init__(self) -> None:
         low, high = float(self.heat.array.min()), float(self.heat.array.max())

@@ -113,6 +113,7 @@ def predict_with_network(
         "network",
         identity=maps.identity,
         features=maps.features,
+        weights=card.sha256,
     )
 
 
