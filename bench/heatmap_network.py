@@ -36,6 +36,7 @@ PEERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "Frangi + kimimaro": (peers.frangi, peers.kimimaro_graph),
     "ITK objectness + skan": (peers.objectness, peers.skan_graph),
 }
+OURS = ("ridge, portal", "network, portal", "network, phase not told", "network, all phases")
 Rows = dict[Any, Row]
 
 
@@ -52,7 +53,7 @@ def main() -> None:
         for name, (default, rows) in _ours(study, args).items():
             tables.setdefault(name, {})[seed] = rows
             defaults.setdefault(name, []).append(default)
-        for name in PEERS if args.peers or args.small else ():
+        for name in PEERS if args.peers or args.small else set(PEERS) & set(args.only or ()):
             try:
                 tables.setdefault(name, {})[seed] = _peer(study, *PEERS[name], small=args.small)
             except peers.PeerMissingError as error:
@@ -68,6 +69,7 @@ def main() -> None:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="also run the other tools")
+    parser.add_argument("--only", action="append", choices=(*OURS, *PEERS), help="run this one; may be repeated")
     parser.add_argument("--weights", default="", help="weights of the network; by default the shipped ones")
     parser.add_argument("--noise", type=float, help="fixed deviation of the noise, HU")
     parser.add_argument("--thickness", type=float, help="fixed slice thickness, mm")
@@ -85,14 +87,12 @@ def _config(seed: int, args: argparse.Namespace) -> StudyConfig:
 
 def _ours(study: Study, args: argparse.Namespace) -> dict[str, tuple[Row, Rows]]:
     portal = study.phases["portal"]
-    images: dict[str, tuple[str, Volume | PhaseSet]] = {
-        "ridge, portal": ("ridge", portal),
-        "network, portal": ("network", PhaseSet({"portal": portal})),
-        "network, phase not told": ("network", portal),
-        "network, all phases": ("network", PhaseSet(dict(study.phases))),
-    }
+    shown: tuple[Volume | PhaseSet, ...] = (portal, PhaseSet({"portal": portal}), portal, PhaseSet(dict(study.phases)))
     found = {}
-    for name, (method, image) in images.items():
+    for name, image in zip(OURS, shown, strict=True):
+        if args.only and name not in args.only:
+            continue
+        method = name.partition(",")[0]
         config = PipelineConfig.build(overrides=[f"heatmap.method={method}", f'heatmap.weights="{args.weights}"'])
         with Clock() as clock:
             heatmap = predict_heatmap(image, config.heatmap, region=study.organ_mask, organ=study.organ_mask)
