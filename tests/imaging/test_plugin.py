@@ -160,7 +160,7 @@ def test_padding_a_batch_changes_nothing():
 
 def test_layers_that_cannot_be_found_raise():
     backbone = backbone_of("convnext")
-    with pytest.raises(ConfigError, match="plugin.n_layers with plugin.layers"):
+    with pytest.raises(ConfigError, match=r"plugin\.n_layers with plugin\.layers"):
         make_plugin(backbone, config_of(adapter="lora", layers="x"), ("a",), ("",))
     with pytest.raises(ConfigError, match="layers of convnext that adapter molre knows"):
         make_plugin(backbone, config_of(adapter="molre"), ("a",), ("",))

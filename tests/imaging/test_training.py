@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tests.imaging.small import backbone_of, image_of, recipe, write_cases, write_manifest
 from vesselgraph.cli import app
-from vesselgraph.errors import CheckpointError, ConfigError, FormatError, InputError, RangeError
+from vesselgraph.errors import CheckpointError, ConfigError, FormatError, GeometryError, InputError, RangeError
 from vesselgraph.imaging.cases import cases_of_files, read_case_list, require_values
 from vesselgraph.imaging.classifier import Classifier
 from vesselgraph.imaging.fitting import CHECKPOINT
@@ -24,14 +24,14 @@ from vesselgraph.volume import Volume
 LORA = {"adapter": "lora", "rank": 2}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def kill_at(word):
     def report(text, fraction):
         if text.startswith(word):
-            raise Killed
+            raise KilledError
 
     return report
 
@@ -49,7 +49,7 @@ def manifest(tmp_path_factory):
 def test_a_killed_run_goes_on_to_the_same_weights(manifest, tmp_path, more):
     config = recipe(manifest, labels=["square"], n_epochs=4, checkpoint_epochs=1, **more)
     whole = train_classifier(config, tmp_path / "whole", backbone=backbone_of())
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_classifier(config, tmp_path / "killed", backbone=backbone_of(), progress=kill_at("epoch 3"))
     assert not (tmp_path / "killed" / "classifier.safetensors").exists()
     gone_on = train_classifier(config, tmp_path / "killed", backbone=backbone_of())
@@ -195,7 +195,7 @@ def test_an_image_of_unknown_spacing_or_several_channels_raises(tmp_path):
     image = nifti.Nifti1Image(np.random.default_rng(0).random((16, 16, 3)).astype(np.float32), None)
     image.header["pixdim"][1:4] = 0.0
     image.to_filename(tmp_path / "unknown.nii")
-    for name, error, words in [("rgb.mha", InputError, "channel"), ("unknown.nii", FormatError, "says where it lies")]:
+    for name, error, words in [("rgb.mha", InputError, "channel"), ("unknown.nii", GeometryError, "says where it lies")]:
         write_manifest(tmp_path / "m.csv", [{"case": "odd", "image": name, "x": "1"}])
         with pytest.raises(error, match=words) as seen:
             train_classifier(recipe(tmp_path / "m.csv"), tmp_path / "run", backbone=backbone_of())
@@ -205,7 +205,7 @@ def test_an_image_of_unknown_spacing_or_several_channels_raises(tmp_path):
 def test_a_checkpoint_of_another_encoder_or_recipe_raises(manifest, tmp_path):
     config = recipe(manifest, labels=["square"], n_epochs=2)
     made = train_classifier(config, tmp_path, backbone=backbone_of())
-    with pytest.raises(CheckpointError, match="on which classifier.safetensors was trained; got clip .*seed 5"):
+    with pytest.raises(CheckpointError, match=r"on which classifier\.safetensors was trained; got clip .*seed 5"):
         load_task(made.weights, backbone_of(seed=5))
     with pytest.raises(CheckpointError, match=r"expected encoder clip.*got vit"):
         load_task(made.weights, backbone_of("vit"))
