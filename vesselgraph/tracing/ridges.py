@@ -30,6 +30,7 @@ _LEAST_RATIO = 0.5
 _REACH = 2
 _MARGIN = _REACH + 1
 _TILE = (8, 8, 32)
+_LOT = 64
 
 
 def _gaussian(sigma: float) -> NDArray[np.float32]:
@@ -63,80 +64,108 @@ def plane_axes(tangent, first, second):  # type: ignore[no-untyped-def]
     second[2] = tangent[0] * first[1] - tangent[1] * first[0]
 
 
-@njit(cache=True, nogil=True)
-def largest_share(half):  # type: ignore[no-untyped-def]
-    """Return ``2 cos(acos(half) / 3)`` for -1 <= half <= 1, to 4e-7.
-
-    In the cosine of half the angle it has no singularity nearby, so a short polynomial does.
-    """
-    s = math.sqrt(max(0.0, 0.5 + 0.5 * half))
-    odd = _P1 + s * s * (_P3 + s * s * _P5)
-    even = _P2 + s * s * (_P4 + s * s * _P6)
-    return _P0 + s * (odd + s * even)
-
-
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def largest_eigenvalue(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
     """Return the largest eigenvalue of [[a, d, e], [d, b, f], [e, f, c]], to 4e-7 of what they lie apart."""
     mean = (a + b + c) / 3.0
     p, q, r = a - mean, b - mean, c - mean
     spread = (p * p + q * q + r * r + 2.0 * (d * d + e * e + f * f)) / 6.0
-    if spread <= 1e-18:
-        return mean
     root = math.sqrt(spread)
-    half = 0.5 * (p * (q * r - f * f) - d * (d * r - f * e) + e * (d * f - q * e)) / (root * spread)
-    return mean + root * largest_share(min(1.0, max(-1.0, half)))
+    cube = root * spread
+    half = 0.5 * (p * (q * r - f * f) - d * (d * r - f * e) + e * (d * f - q * e)) / (cube if cube > 1e-27 else 1.0)
+    half = half if half < 1.0 else 1.0
+    half = half if half > -1.0 else -1.0
+    # 2 cos(acos(half) / 3), by the cosine of half of that angle: there it is smooth, so a short polynomial does.
+    s = math.sqrt(0.5 + 0.5 * half)
+    odd = _P1 + s * s * (_P3 + s * s * _P5)
+    even = _P2 + s * s * (_P4 + s * s * _P6)
+    return mean + root * (_P0 + s * (odd + s * even))
 
 
-@njit(cache=True, nogil=True)
-def bends_twice(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
-    """Return whether two or three eigenvalues of [[a, d, e], [d, b, f], [e, f, c]] are negative, from its invariants alone."""
-    trace = a + b + c
-    minors = a * b + a * c + b * c - d * d - e * e - f * f
-    determinant = a * (b * c - f * f) - d * (d * c - f * e) + e * (d * f - b * e)
-    if determinant > 0.0:
-        return trace <= 0.0 or minors <= 0.0
-    return trace < 0.0 and minors > 0.0
+@njit(inline="always")
+def slopes_at(field, z, y, x):  # type: ignore[no-untyped-def]
+    """Return slope (3) and second derivatives (zz, yy, xx, zy, zx, yx) of a field at an inner voxel by central differences."""
+    here = field[z, y, x]
+    return (
+        0.5 * (field[z + 1, y, x] - field[z - 1, y, x]),
+        0.5 * (field[z, y + 1, x] - field[z, y - 1, x]),
+        0.5 * (field[z, y, x + 1] - field[z, y, x - 1]),
+        field[z + 1, y, x] + field[z - 1, y, x] - 2.0 * here,
+        field[z, y + 1, x] + field[z, y - 1, x] - 2.0 * here,
+        field[z, y, x + 1] + field[z, y, x - 1] - 2.0 * here,
+        0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x]),
+        0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1]),
+        0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1]),
+    )
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
+def distance_to_ridge(g0, g1, g2, a, b, c, d, e, f, required):  # type: ignore[no-untyped-def]
+    """Return how far the ridge passes from where a height has this slope and these second derivatives; infinite if none does.
+
+    Written without a branch, so that a compiler can do several voxels at once.
+    """
+    # The ridge runs along the eigenvector of the largest eigenvalue; the other two have this sum and product.
+    along = largest_eigenvalue(a, b, c, d, e, f)
+    both = a + b + c - along
+    product = a * b + a * c + b * c - d * d - e * e - f * f - along * both
+    weaker = 0.5 * both + math.sqrt(abs(0.25 * both * both - product))
+    apart = along * along - both * along + product
+    # On the flank of a bent ridge the height bends upwards along the slope, more than it bends down across it.
+    is_ridge = (product > 0.0) & (weaker <= -required) & (along <= -_LEAST_RATIO * weaker) & (apart > 0.0)
+    # Cayley and Hamilton: H H - both H + product is 0 across the ridge and ``apart`` along it, so that no vector is needed to
+    # part the slope, and across the ridge the inverse of H is (both - H) / product.
+    h0, h1, h2 = a * g0 + d * g1 + e * g2, d * g0 + b * g1 + f * g2, e * g0 + f * g1 + c * g2
+    share = 1.0 / (apart if is_ridge else 1.0)
+    w0 = share * (a * h0 + d * h1 + e * h2 - both * h0 + product * g0)
+    w1 = share * (d * h0 + b * h1 + f * h2 - both * h1 + product * g1)
+    w2 = share * (e * h0 + f * h1 + c * h2 - both * h2 + product * g2)
+    s0 = both * (g0 - w0) - (h0 - along * w0)
+    s1 = both * (g1 - w1) - (h1 - along * w1)
+    s2 = both * (g2 - w2) - (h2 - along * w2)
+    distance = math.sqrt(s0 * s0 + s1 * s1 + s2 * s2) / (product if is_ridge else 1.0)
+    return distance if is_ridge else math.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def ridge_at(field, z, y, x, required):  # type: ignore[no-untyped-def]
     """Return how far the ridge of ``field`` passes from the centre of an inner voxel, in voxels; infinite if there is none.
 
     ``required``: the weaker of the two curvatures across a ridge is at least this, per square voxel.
     """
-    here = field[z, y, x]
-    g0 = 0.5 * (field[z + 1, y, x] - field[z - 1, y, x])
-    g1 = 0.5 * (field[z, y + 1, x] - field[z, y - 1, x])
-    g2 = 0.5 * (field[z, y, x + 1] - field[z, y, x - 1])
-    a = field[z + 1, y, x] + field[z - 1, y, x] - 2.0 * here
-    b = field[z, y + 1, x] + field[z, y - 1, x] - 2.0 * here
-    c = field[z, y, x + 1] + field[z, y, x - 1] - 2.0 * here
-    d = 0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x])
-    e = 0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1])
-    f = 0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1])
-    # Most voxels end here: flanks and edges of a vessel bend down in one direction only.
-    if not bends_twice(a + required, b + required, c + required, d, e, f):
-        return math.inf
-    # The ridge runs along the eigenvector of the largest eigenvalue; the other two have this sum and product.
-    along = largest_eigenvalue(a, b, c, d, e, f)
-    both = a + b + c - along
-    product = a * b + a * c + b * c - d * d - e * e - f * f - along * both
-    weaker = 0.5 * both + math.sqrt(max(0.0, 0.25 * both * both - product))
-    apart = along * along - both * along + product
-    # On the flank of a bent ridge the height bends upwards along the slope, more than it bends down across it.
-    if product <= 0.0 or weaker > -required or along > -_LEAST_RATIO * weaker or apart <= 0.0:
-        return math.inf
-    # Cayley and Hamilton: H H - both H + product is 0 across the ridge and ``apart`` along it, so that no vector is needed to
-    # part the slope, and across the ridge the inverse of H is (both - H) / product.
-    h0, h1, h2 = a * g0 + d * g1 + e * g2, d * g0 + b * g1 + f * g2, e * g0 + f * g1 + c * g2
-    w0 = (a * h0 + d * h1 + e * h2 - both * h0 + product * g0) / apart
-    w1 = (d * h0 + b * h1 + f * h2 - both * h1 + product * g1) / apart
-    w2 = (e * h0 + f * h1 + c * h2 - both * h2 + product * g2) / apart
-    s0 = both * (g0 - w0) - (h0 - along * w0)
-    s1 = both * (g1 - w1) - (h1 - along * w1)
-    s2 = both * (g2 - w2) - (h2 - along * w2)
-    return math.sqrt(s0 * s0 + s1 * s1 + s2 * s2) / product
+    g0, g1, g2, a, b, c, d, e, f = slopes_at(field, z, y, x)
+    return distance_to_ridge(g0, g1, g2, a, b, c, d, e, f, required)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure(lot):  # type: ignore[no-untyped-def]
+    """Fill the last row of a lot (11 * :data:`_LOT`,) with the distances from the rows before it: slope, bends, required."""
+    n = _LOT
+    for i in range(n):
+        lot[10 * n + i] = distance_to_ridge(
+            lot[i], lot[n + i], lot[2 * n + i], lot[3 * n + i], lot[4 * n + i], lot[5 * n + i], lot[6 * n + i],
+            lot[7 * n + i], lot[8 * n + i], lot[9 * n + i],
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _measure_all(own, voxels, corner, shape, field, base, share, lot, value, distance):  # type: ignore[no-untyped-def]
+    """Fill the height at some voxels of a block and their distance to the ridge, a lot at a time."""
+    for first in range(0, own.size, _LOT):
+        n = min(_LOT, own.size - first)
+        for m in range(n):
+            v = own[first + m]
+            z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
+            k, j, i = z - corner[0], y - corner[1], x - corner[2]
+            value[v] = field[k, j, i]
+            found = slopes_at(field, k, j, i)
+            for row in range(9):
+                lot[row * _LOT + m] = found[row]
+            inner = 0 < z < shape[0] - 1 and 0 < y < shape[1] - 1 and 0 < x < shape[2] - 1
+            lot[9 * _LOT + m] = base[v] + share * field[k, j, i] if inner else math.inf
+        _measure(lot)
+        for m in range(n):
+            distance[own[first + m]] = lot[10 * _LOT + m]
 
 
 @njit(cache=True, nogil=True)
@@ -265,6 +294,7 @@ def _find_ridges(begin, end, heat, with_heat, voxels, row_start, ids, start, use
     """Fill the smoothed height at every voxel of the tiles ``used[begin:end]`` and its distance to the ridge."""
     block = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN, _TILE[2] + 2 * _MARGIN), np.float32)
     other = np.empty_like(block)
+    lot = np.zeros(11 * _LOT)
     next_id, last = np.empty((_TILE[0] + 2 * _MARGIN, _TILE[1] + 2 * _MARGIN), np.int64), -1
     across, along = -(-heat.shape[1] // _TILE[1]), -(-heat.shape[2] // _TILE[2])
     for turn in range(begin, end):
@@ -276,12 +306,7 @@ def _find_ridges(begin, end, heat, with_heat, voxels, row_start, ids, start, use
             last = number
         own = ids[start[tile] : start[tile + 1]]
         corner = _fill_tile(heat, with_heat, voxels, row_start, own, strip, next_id, lift, block, other)
-        for v in own:
-            z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
-            k, j, i = z - corner[0], y - corner[1], x - corner[2]
-            value[v] = other[k, j, i]
-            inner = 0 < z < heat.shape[0] - 1 and 0 < y < heat.shape[1] - 1 and 0 < x < heat.shape[2] - 1
-            distance[v] = ridge_at(other, k, j, i, base[v] + share * other[k, j, i]) if inner else math.inf
+        _measure_all(own, voxels, corner, heat.shape, other, base, share, lot, value, distance)
 
 
 def find_ridges(
