@@ -33,7 +33,7 @@ from vesselgraph.space import Space
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
-QUICK = TrainClassifierConfig(n_epochs=60, batch=16, rate=1e-2, adapter_rate=1e-2)
+QUICK = TrainClassifierConfig(n_epochs=60, batch=64, rate=1e-2, adapter_rate=1e-2)
 
 
 def fitted(tokens: Sequence[Tensor], label: Array, config: TrainClassifierConfig) -> TaskPlugin:
@@ -240,7 +240,7 @@ def pixels(args: argparse.Namespace) -> list[Row]:
         cases = [ringed(rng, y > 0) for y in label]
         for weight in (0.0, 1.0):
             encoder = small_transformer(seed)
-            config = with_plugin(seed, n_epochs, adapter="lora", rank=8).model_copy(update={"adapter_rate": 3e-3, "rate": 3e-3})
+            config = with_plugin(seed, n_epochs, adapter="lora", rank=8).model_copy(update={"adapter_rate": 3e-3, "rate": 3e-3, "batch": 16})
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 plugin = TaskPlugin(48, ("disk",), config.plugin)

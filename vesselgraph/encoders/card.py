@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -72,6 +72,30 @@ class MapCard(_Frozen):
     channels: int
     stride: tuple[float, float, float]
     offset: tuple[float, float, float]
+
+
+def slice_maps(
+    names: Sequence[str], channels: Sequence[int], steps: Sequence[float], offsets: Sequence[float] | None = None
+) -> tuple[MapCard, ...]:
+    """Return the maps of a network that looks at slices: square cells, one plane each.
+
+    Parameters
+    ----------
+    names, channels, steps : sequences of one length
+        Of each map; the step is in pixels along rows and columns.
+    offsets : sequence of float, optional
+        Pixel at the centre of the first cell; left out: cells are patches that touch, so half a patch in.
+
+    Examples
+    --------
+    >>> slice_maps(["stage"], [8], [4])[0].offset
+    (0.0, 1.5, 1.5)
+    """
+    places = [(step - 1) / 2 for step in steps] if offsets is None else offsets
+    return tuple(
+        MapCard(name=name, channels=width, stride=(1, step, step), offset=(0, place, place))
+        for name, width, step, place in zip(names, channels, steps, places, strict=True)
+    )
 
 
 class WeightsCard(_Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vesselgraph.encoders.card import EncoderCard, InputCard, MapCard, Use, WeightsCard
+from vesselgraph.encoders.card import EncoderCard, InputCard, MapCard, Use, WeightsCard, slice_maps
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -20,16 +20,8 @@ def _input(
     return InputCard(low=_LOW, high=_HIGH, mean=mean, std=std, multiple=(1, multiple, multiple), side=side, **more)
 
 
-def _cells(names: tuple[str, ...], channels: tuple[int, ...], strides: tuple[int, ...]) -> tuple[MapCard, ...]:
-    # Patches that touch: the centre of the first lies half a patch in.
-    return tuple(
-        MapCard(name=name, channels=width, stride=(1, step, step), offset=(0, (step - 1) / 2, (step - 1) / 2))
-        for name, width, step in zip(names, channels, strides, strict=True)
-    )
-
-
 def _layers(taps: tuple[int, ...], width: int, patch: int) -> tuple[MapCard, ...]:
-    return _cells(tuple(f"layer {tap}" for tap in taps), (width,) * len(taps), (patch,) * len(taps))
+    return slice_maps(tuple(f"layer {tap}" for tap in taps), (width,) * len(taps), (patch,) * len(taps))
 
 
 def _quarters(n_layers: int) -> tuple[int, ...]:
@@ -129,7 +121,7 @@ def _convnext(size: str, depths: tuple[int, ...], widths: tuple[int, ...], n: in
             "taps": (0, 1, 2, 3),
         },
         input=_input(_IMAGENET, 32),
-        maps=_cells(("stage 0", "stage 1", "stage 2", "stage 3"), widths, (4, 8, 16, 32)),
+        maps=slice_maps(("stage 0", "stage 1", "stage 2", "stage 3"), widths, (4, 8, 16, 32)),
         n_parameters=n,
         published_millions=millions,
         **_DINOV3,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from vesselgraph.encoders.card import EncoderCard, InputCard, MapCard, WeightsCard
+from vesselgraph.encoders.card import EncoderCard, InputCard, MapCard, WeightsCard, slice_maps
 
 _IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -13,39 +14,36 @@ def _square(side: int) -> InputCard:
     return InputCard(low=-160, high=240, side=side, **_IMAGENET)
 
 
-def _pyramid(
-    names: tuple[str, ...], channels: tuple[int, ...], steps: tuple[float, ...], *, first: bool = False
-) -> tuple[MapCard, ...]:
-    places = [0.0 if first else (step - 1) / 2 for step in steps]
-    return tuple(
-        MapCard(name=name, channels=width, stride=(1, step, step), offset=(0, place, place))
-        for name, width, step, place in zip(names, channels, steps, places, strict=True)
-    )
-
-
-def _sam(name: str, title: str, size: str, **more: Any) -> EncoderCard:
-    width, layers, heads, global_layers, n, millions = _SAM_SIZES[size]
+def _tower(
+    name: str, title: str, config: Mapping[str, Any], seen: InputCard, maps: tuple[MapCard, ...], prefix: str, **more: Any
+) -> EncoderCard:
+    """Return the card of an image encoder that transformers makes; keys of its file begin with ``prefix``."""
     return EncoderCard(
         name=name,
         title=title,
         kind="2d",
         group="S",
         builder="transformers",
-        config={
-            "model": "SamVisionModel",
-            "settings": {
-                "hidden_size": width,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "global_attn_indexes": global_layers,
-            },
-            "reading": "neck",
-        },
-        input=_square(1024),
-        maps=_pyramid(("neck",), (256,), (16,)),
+        config=config,
+        input=seen,
+        maps=maps,
+        weights=WeightsCard(prefix=prefix),
+        **more,
+    )
+
+
+def _sam(name: str, title: str, size: str, **more: Any) -> EncoderCard:
+    width, layers, heads, global_layers, n, millions = _SAM_SIZES[size]
+    settings = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return _tower(
+        name,
+        title,
+        {"model": "SamVisionModel", "settings": settings | {"global_attn_indexes": global_layers}, "reading": "neck"},
+        _square(1024),
+        slice_maps(("neck",), (256,), (16,)),
+        "vision_encoder.",
         n_parameters=n,
         published_millions=millions,
-        weights=WeightsCard(prefix="vision_encoder."),
         **more,
     )
 
@@ -137,28 +135,23 @@ _HIERA: dict[str, tuple[dict[str, Any], int, float]] = {
 def _sam2(name: str, title: str, size: str, **more: Any) -> EncoderCard:
     settings, n, whole = _HIERA[size]
     widths = settings.get("embed_dim_per_stage", [96, 192, 384, 768])
-    return EncoderCard(
-        name=name,
-        title=title,
-        kind="2d",
-        group="S",
-        builder="transformers",
-        config={
+    read = more.pop("read", "") + f"whole model as published: {whole} million; the image encoder is what is made here"
+    return _tower(
+        name,
+        title,
+        {
             "model": "Sam2VisionModel",
             "settings": {"backbone_config": settings, "backbone_channel_list": widths[::-1]},
             "backbone": "Sam2HieraDetConfig",
             "reading": "pyramid",
             "taps": (0, 1, 2),
         },
-        input=_square(1024),
+        _square(1024),
         # The stem is a 7 x 7 kernel padded by 3; the maximum of 2 x 2 cells moves the centres of coarser levels.
-        maps=tuple(
-            MapCard(name=f"level {level}", channels=256, stride=(1, step, step), offset=(0, (step - 4) / 2, (step - 4) / 2))
-            for level, step in enumerate((4, 8, 16))
-        ),
+        slice_maps(("level 0", "level 1", "level 2"), (256,) * 3, (4, 8, 16), [(step - 4) / 2 for step in (4, 8, 16)]),
+        "vision_encoder.",
         n_parameters=n,
-        read=more.pop("read", "") + f"whole model as published: {whole} million; the image encoder is what is made here",
-        weights=WeightsCard(prefix="vision_encoder."),
+        read=read,
         **more,
     )
 
@@ -214,23 +207,20 @@ def _sam3(name: str, title: str, **more: Any) -> EncoderCard:
         "window_size": 24,
         "global_attn_indexes": [7, 15, 23, 31],
     }
-    return EncoderCard(
-        name=name,
-        title=title,
-        kind="2d",
-        group="S",
-        builder="transformers",
-        config={
+    return _tower(
+        name,
+        title,
+        {
             "model": "Sam3VisionModel",
             "settings": {"backbone_config": vit},
             "backbone": "Sam3ViTConfig",
             "reading": "pyramid",
             "taps": (0, 1, 2),
         },
-        input=InputCard(low=-160, high=240, side=1008, mean=(0.5,) * 3, std=(0.5,) * 3),
-        maps=_pyramid(("x4", "x2", "x1"), (256, 256, 256), (3.5, 7, 14)),
+        InputCard(low=-160, high=240, side=1008, mean=(0.5,) * 3, std=(0.5,) * 3),
+        slice_maps(("x4", "x2", "x1"), (256, 256, 256), (3.5, 7, 14)),
+        "detector_model.vision_encoder.",
         n_parameters=454_038_784,
-        weights=WeightsCard(prefix="detector_model.vision_encoder."),
         **more,
     )
 
@@ -256,35 +246,24 @@ SAM3 = (
     ),
 )
 
-DAVIT = EncoderCard(
-    name="tap-slf-florence2",
-    title="TAP-SLF, Florence-2-base image encoder (DaViT; its prompts and LoRA left out)",
-    kind="2d",
-    group="S",
+DAVIT = _tower(
+    "tap-slf-florence2",
+    "TAP-SLF, Florence-2-base image encoder (DaViT; its prompts and LoRA left out)",
+    {"model": "Florence2VisionBackbone", "settings": {}, "reading": "davit"},
+    InputCard(low=-160, high=240, multiple=(1, 32, 32), **_IMAGENET),
+    slice_maps(("stage 0", "stage 1", "stage 2", "stage 3"), (128, 256, 512, 1024), (4, 8, 16, 32), (0, 0, 0, 0)),
+    "vision_tower.",
     source="TAP-SLF: task prompts and selective layer fine-tuning, ultrasound; encoder of Florence-2, arXiv 2311.06242",
     licence="Florence-2 MIT; TAP-SLF not stated",
     commercial_use="not stated",
     read="docs/sources.md 30; which Florence-2 is used is not stated, base is a guess",
-    builder="transformers",
-    config={"model": "Florence2VisionBackbone", "settings": {}, "reading": "davit"},
-    input=InputCard(low=-160, high=240, multiple=(1, 32, 32), **_IMAGENET),
-    maps=_pyramid(("stage 0", "stage 1", "stage 2", "stage 3"), (128, 256, 512, 1024), (4.0, 8.0, 16.0, 32.0), first=True),
     n_parameters=90_368_000,
-    published_millions=None,
-    weights=WeightsCard(prefix="vision_tower."),
 )
 
-CLIPSEG = EncoderCard(
-    name="clipseg-base-16",
-    title="CLIPSeg, ViT-B/16 image tower (for the vision-language segmentation models)",
-    kind="2d",
-    group="S",
-    source="Lueddecke and Ecker, CLIPSeg, arXiv 2112.10003; Hugging Face CIDAS/clipseg-rd64-refined",
-    licence="Apache-2.0",
-    commercial_use="yes",
-    read="docs/sources.md 63; the fine-tuned medical weights could not be seen",
-    builder="transformers",
-    config={
+CLIPSEG = _tower(
+    "clipseg-base-16",
+    "CLIPSeg, ViT-B/16 image tower (for the vision-language segmentation models)",
+    {
         "model": "CLIPSegVisionModel",
         "settings": {"patch_size": 16, "image_size": 224},
         "reading": "tokens",
@@ -293,11 +272,15 @@ CLIPSEG = EncoderCard(
         "patch": 16,
         "arguments": {"interpolate_pos_encoding": True},
     },
-    input=InputCard(low=-160, high=240, multiple=(1, 16, 16), **_IMAGENET),
-    maps=_pyramid(("layer 3", "layer 6", "layer 9"), (768, 768, 768), (16, 16, 16)),
+    InputCard(low=-160, high=240, multiple=(1, 16, 16), **_IMAGENET),
+    slice_maps(("layer 3", "layer 6", "layer 9"), (768, 768, 768), (16, 16, 16)),
+    "clip.vision_model.",
+    source="Lueddecke and Ecker, CLIPSeg, arXiv 2112.10003; Hugging Face CIDAS/clipseg-rd64-refined",
+    licence="Apache-2.0",
+    commercial_use="yes",
+    read="docs/sources.md 63; the fine-tuned medical weights could not be seen",
     n_parameters=85_799_424,
     published_millions=86.0,
-    weights=WeightsCard(prefix="clip.vision_model."),
 )
 
 ALL = (*SAM, *SAM2, *SAM3, DAVIT, CLIPSEG)
