@@ -11,12 +11,15 @@ from vesselgraph.config import PruneConfig
 from vesselgraph.errors import CheckpointError, ConfigError, OutputError
 from vesselgraph.phantom import make_study, sample_study_config
 from vesselgraph.pruner_config import TrainPrunerConfig
-from vesselgraph.pruner_training import LabelledGraph, traced_study, train_pruner
+from vesselgraph.pruner_training import LabelledGraph, View, planned_studies, seen_truth, traced_study, train_pruner
 from vesselgraph.pruning.traced_case import TracedCase
 
 CONFIG = TrainPrunerConfig.build(
     overrides=[
         "n_studies=1",
+        "n_whole=0",
+        "heatmap.method=ridge",
+        'groups=["heat","geometry","position","evidence","contrast","region","place"]',
         "n_validation=1",
         "n_epochs=2",
         "width=8",
@@ -63,27 +66,48 @@ def test_a_run_taken_up_gives_the_same_weights_and_makes_no_graph_again(run):
 
 def test_a_traced_study_survives_the_disk_and_is_labelled_by_what_can_be_seen(run):
     folder, _ = run
-    case = traced_study(200_000, CONFIG, folder / "graphs")
+    case = traced_study(planned_studies(CONFIG)[1], CONFIG, folder / "graphs")
     assert isinstance(case, TracedCase)
     settings = sample_study_config(200_000, CONFIG.studies).model_copy(update={"phases": ("portal",), "reference": "portal"})
     np.testing.assert_array_equal(case.truth.path_position, make_study(settings).graph.path_position)
     assert case.region.array.any()
     wanted = [
-        LabelledGraph.of(case, CONFIG.model_copy(update={"sure_visibility": sure, "least_visibility": sure})).wanted
-        for sure in (0.5, 2.0, 20.0)
+        LabelledGraph.of(case, CONFIG.model_copy(update={"sure_clarity": sure, "least_clarity": sure})).wanted
+        for sure in (0.05, 0.5, 1.0)
     ]
     assert wanted[0] > wanted[1] >= wanted[2]
     graph = LabelledGraph.of(case, CONFIG)
     real = graph.labels.presence == 1
     assert real.any()
-    assert graph.f1(real) > graph.f1(np.ones(len(real), np.bool_))
+    assert graph.scores(real)[2] > graph.scores(np.ones(len(real), np.bool_))[2]
+
+
+def test_studies_are_planned_in_turn_and_a_whole_one_learns_last():
+    config = CONFIG.model_copy(update={"n_studies": 3, "n_whole": 1, "views": ("portal", "all"), "n_validation": 2})
+    plan = [(view.seed, view.shown, view.phase) for view in planned_studies(config)]
+    assert plan == [
+        (199_998, "portal", "portal"),
+        (199_999, "portal", "portal"),
+        (200_000, "portal", "portal"),
+        (200_001, "all", "portal"),
+        (200_002, "portal", "portal"),
+        (200_100, "portal", "portal"),
+    ]
+    assert planned_studies(config)[-1].ranges == config.whole
+
+
+def test_all_phases_show_what_the_best_of_them_shows():
+    study = make_study(sample_study_config(200_000, CONFIG.studies))
+    clarity = {shown: seen_truth(study, View(1, CONFIG.studies, shown)).edge_data["clarity"] for shown in ("portal", "all")}
+    assert (clarity["all"] >= clarity["portal"]).all()
+    assert (clarity["all"] > clarity["portal"]).any()
 
 
 def test_what_cannot_work_is_refused_before_it_starts(tmp_path):
-    with pytest.raises(ConfigError, match="a phase of native"):
-        train_pruner(CONFIG.model_copy(update={"phase": "late"}), tmp_path)
+    with pytest.raises(ConfigError, match="views"):
+        TrainPrunerConfig.build(overrides=['views=["late"]'])
     network = CONFIG.heatmap.model_copy(update={"method": "network", "weights": str(tmp_path / "none")})
-    with pytest.raises(CheckpointError, match="weights of the heatmap network"):
+    with pytest.raises(CheckpointError, match="weights file"):
         train_pruner(CONFIG.model_copy(update={"heatmap": network}), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="to write into"):

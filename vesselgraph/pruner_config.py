@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from vesselgraph.config import HeatmapConfig, TraceConfig
 from vesselgraph.stage_config import StageConfig
 from vesselgraph.training_config import StudyRanges
+
+Shown = Literal["native", "arterial", "portal", "delayed", "unknown", "all"]
+"""What is shown of a study: one phase, the portal phase without its name, or all phases."""
 
 
 class TrainPrunerConfig(StageConfig):
@@ -16,24 +21,30 @@ class TrainPrunerConfig(StageConfig):
     """
 
     studies: StudyRanges = StudyRanges(shape=(112, 112, 112))
-    n_studies: int = Field(60, ge=1, description="generated studies to learn from")
+    n_studies: int = Field(40, ge=1, description="generated studies to learn from")
     n_validation: int = Field(12, ge=1, le=1000, description="generated studies to choose and calibrate on, seeds just below")
     first_seed: int = Field(200_000, ge=1000, description="seed of the first study; none the heatmap network learned from")
-    phase: str = Field("portal", description="contrast phase the graphs are traced in")
-    heatmap: HeatmapConfig = HeatmapConfig(method="ridge")
+    whole: StudyRanges = StudyRanges(shape=(176, 192, 240), center_x=(-34, -26), center_y=(-15, -7), center_z=(-14, -6))
+    n_whole: int = Field(9, ge=0, description="further studies to learn from, drawn from `whole`: they show the whole liver")
+    first_whole_seed: int = Field(200_100, ge=1000, description="seed of the first of these")
+    views: tuple[Shown, ...] = Field(
+        ("portal", "portal", "all", "portal", "unknown", "portal", "delayed", "portal", "arterial", "portal"),
+        min_length=1,
+        description="what is shown of each study, in turn: a phase, unknown (the portal phase without its name) or all phases; "
+        "of those to choose on, the first",
+    )
+    heatmap: HeatmapConfig = HeatmapConfig(method="network")
     trace: TraceConfig = TraceConfig()
-    least_visibility: float = Field(
-        1.0, ge=0, le=20, description="true vessels with less contrast to noise in that phase count as not there"
+    least_clarity: float = Field(
+        0.05, ge=0, le=1, description="true vessels less clear than this (0 to 1, from calibre and contrast) count as not there"
     )
-    sure_visibility: float = Field(
-        1.5, ge=0, le=20, description="from here on they count as there; in between they count neither way"
+    sure_clarity: float = Field(
+        0.5, ge=0, le=1, description="from here on they count as there; in between they count neither way"
     )
-    least_radius: float = Field(0.0, ge=0, le=5, description="thinner true vessels count as not there, mm")
-    sure_radius: float = Field(0.0, ge=0, le=5, description="from here on they count as there, mm; in between neither way")
     piece_length: float = Field(12.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
     groups: tuple[str, ...] = Field(
-        ("heat", "geometry", "position", "evidence", "contrast", "region"),
-        description="feature groups the network is told; also network, for heatmaps of one",
+        ("heat", "geometry", "position", "evidence", "contrast", "region", "place", "network"),
+        description="feature groups the network is told; network only for heatmaps of one",
     )
     width: int = Field(64, ge=8, le=512, description="channels between layers")
     n_layers: int = Field(4, ge=0, le=12, description="attention layers")

@@ -10,21 +10,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vesselgraph.config import PruneConfig, RegionConfig
+from vesselgraph.config import PruneConfig, RegionConfig, TrainHeatmapConfig
 from vesselgraph.edit import subset
-from vesselgraph.errors import CheckpointError, ConfigError, OutputError
+from vesselgraph.errors import OutputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.heatmap.targets import clarity_of
 from vesselgraph.io.atomic import atomic_path
+from vesselgraph.metrics.matching import match_nearest_first, pairs_within
 from vesselgraph.metrics.sampling import is_inside, sample_graph
-from vesselgraph.phantom import GENERATOR, make_study, sample_study_config
+from vesselgraph.phantom import GENERATOR, Study, make_study, sample_study_config
 from vesselgraph.progress import Progress, silent
-from vesselgraph.pruner_config import TrainPrunerConfig
+from vesselgraph.pruner_config import Shown, TrainPrunerConfig
 from vesselgraph.pruning.branch_graph import build_branch_graph, mean_width
 from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.labels import Labels, label_pieces
@@ -35,12 +38,17 @@ from vesselgraph.pruning.traced_case import LAYOUT, TracedCase
 from vesselgraph.pruning.weights import PrunerCard, save_pruner
 from vesselgraph.region import region_from_mask
 from vesselgraph.tracing import trace
+from vesselgraph.training_config import StudyRanges
+from vesselgraph.volume import PhaseSet
 
 WEIGHTS, RECIPE, CURVE, RELIABILITY = "pruner.safetensors", "recipe.toml", "train.csv", "reliability.png"
 
 _STEP = 0.5
 
-_TRIED = tuple(round(0.2 + 0.05 * k, 2) for k in range(13))
+TOLERANCE = 2.0
+"""Within which a found centerline is right, mm."""
+
+_TRIED = (0.04, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Values of ``min_presence`` tried on the validation studies."""
 
 
@@ -72,8 +80,6 @@ def train_pruner(
 
     Raises
     ------
-    ConfigError
-        The studies do not have the phase.
     CheckpointError
         The weights of the heatmap network are missing or damaged.
     OutputError
@@ -86,11 +92,11 @@ def train_pruner(
         raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
     with atomic_path(folder / RECIPE) as temporary:
         temporary.write_text(config.to_toml(), encoding="utf-8")
-    seeds = range(config.first_seed - config.n_validation, config.first_seed + config.n_studies)
+    views = planned_studies(config)
     traced = []
-    for n, seed in enumerate(seeds):
-        progress(f"study {seed}", 0.9 * n / len(seeds))
-        traced.append(traced_study(seed, config, folder / "graphs"))
+    for n, view in enumerate(views):
+        progress(f"study {view.seed}", 0.9 * n / len(views))
+        traced.append(traced_study(view, config, folder / "graphs"))
     graphs = [LabelledGraph.of(case, config) for case in traced]
     validation, training = graphs[: config.n_validation], graphs[config.n_validation :]
     learned_from, judged_on = ([graph.as_case(config.groups) for graph in part] for part in (training, validation))
@@ -102,12 +108,12 @@ def train_pruner(
         model=kind,
         features=traced[0].features_of(config.groups)[1],
         heat=config.heatmap.method,
+        heat_weights=_heat_weights(config),
         temperature=fit.temperature,
         min_presence=min_presence,
         recipe=config.model_dump(mode="json", exclude_none=True),
-        data=f"Graphs traced in the {config.phase} phase of {config.n_studies} generated studies of the liver, seeds "
-        f"{config.first_seed} to {seeds[-1]}; chosen and calibrated on {config.n_validation} more, from seed {seeds[0]}.",
-        not_trained_on="Real patients; other organs; other phases; masks and heatmaps of other tools; MR.",
+        data=_told(config),
+        not_trained_on="Real patients; other organs; masks and heatmaps of other tools or of other weights; MR.",
         scores=scores,
     )
     save_pruner(fit, card, folder / WEIGHTS)
@@ -115,32 +121,74 @@ def train_pruner(
     return PrunerTraining(folder / WEIGHTS, scores)
 
 
-def traced_study(seed: int, config: TrainPrunerConfig, folder: Path) -> TracedCase:
+@dataclass(frozen=True)
+class View:
+    """A generated study and what is shown of it.
+
+    Parameters
+    ----------
+    seed : int
+        Of the study.
+    ranges : StudyRanges
+        What it is drawn from.
+    shown : str
+        A phase, "unknown" (the portal phase without its name) or "all".
+    """
+
+    seed: int
+    ranges: StudyRanges
+    shown: Shown
+
+    @property
+    def phase(self) -> str:
+        """The phase the truth and the contrast are measured in."""
+        return "portal" if self.shown in {"all", "unknown"} else self.shown
+
+
+def planned_studies(config: TrainPrunerConfig) -> list[View]:
+    """Return the studies to choose on, ``n_validation`` of them, and then those to learn from."""
+    first, whole, views = config.first_seed, config.first_whole_seed, config.views
+    chosen = [View(seed, config.studies, views[0]) for seed in range(first - config.n_validation, first)]
+    learned = [View(first + n, config.studies, views[n % len(views)]) for n in range(config.n_studies)]
+    return chosen + learned + [View(whole + n, config.whole, views[n % len(views)]) for n in range(config.n_whole)]
+
+
+def traced_study(view: View, config: TrainPrunerConfig, folder: Path) -> TracedCase:
     """Return the traced graph of one study, from ``folder`` if it was made before with the same settings.
 
     Raises
     ------
-    ConfigError
-        The studies do not have the phase.
+    CheckpointError
+        The weights of the heatmap network are missing or damaged.
     """
-    if config.phase not in ("native", "arterial", "portal", "delayed"):
-        raise ConfigError("a phase of native, arterial, portal, delayed", repr(config.phase), "set phase")
-    settings = sample_study_config(seed, config.studies)
-    settings = settings.model_copy(update={"phases": (config.phase,), "reference": config.phase})
-    path = folder / f"{seed}-{_key(settings.digest(), config)}.npz"
+    settings = sample_study_config(view.seed, view.ranges)
+    if view.shown != "all":
+        settings = settings.model_copy(update={"phases": (view.phase,), "reference": view.phase})
+    path = folder / f"{view.seed}-{_key(settings.digest(), view, config)}.npz"
     if path.exists():
         return TracedCase.load(path)
     study = make_study(settings)
-    image = study.phases[config.phase]
+    image = study.phases[view.phase]
+    shown = image if view.shown == "unknown" else PhaseSet(dict(study.phases))
     region = region_from_mask(study.organ_mask, image, RegionConfig())
-    heatmap = predict_heatmap(image, config.heatmap, region=region.mask, organ=region.organ)
+    heatmap = predict_heatmap(shown, config.heatmap, region=region.mask, organ=region.organ)
     graph = trace(heatmap, config.trace, image=image, region=region.mask)
     branches = build_branch_graph(graph, config.piece_length)
     measured = GROUPS if heatmap.features is not None else GROUPS[:-1]
     features, names = piece_features(branches, measure_surroundings(image, region.organ, heatmap), measured)
-    made = TracedCase(branches.pieces, study.graph, region.mask, features, names, branches.link, branches.relation)
+    truth = seen_truth(study, view)
+    made = TracedCase(branches.pieces, truth, region.mask, features, names, branches.link, branches.relation)
     made.save(path)
     return made
+
+
+def seen_truth(study: Study, view: View) -> VesselGraph:
+    """Return all true vessels where the view shows them, with the edge column ``clarity``: how clearly its best phase does."""
+    truth, ramps = study.graph_in(view.phase), TrainHeatmapConfig()
+    phases = list(study.phases) if view.shown == "all" else [view.phase]
+    visibility = np.max([np.abs(truth.edge_data[f"visibility_{phase}"]) for phase in phases], axis=0)
+    clarity = clarity_of(mean_width(truth), visibility, ramps.clear_radius, ramps.clear_visibility)
+    return truth.with_columns(edge={"clarity": clarity})
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,10 +215,9 @@ class LabelledGraph:
     @classmethod
     def of(cls, case: TracedCase, config: TrainPrunerConfig) -> LabelledGraph:
         """Return a traced graph with its labels: what counts as true is as the settings say."""
-        visibility, radius = case.truth.edge_data[f"visibility_{config.phase}"], mean_width(case.truth)
-        there = (visibility >= config.least_visibility) & (radius >= config.least_radius)
-        sure = (visibility >= config.sure_visibility) & (radius >= config.sure_radius)
-        truth, _ = subset(case.truth.with_columns(edge={"sure": sure}), edges=there, drop_isolated=True)
+        clarity = case.truth.edge_data["clarity"]
+        marked = case.truth.with_columns(edge={"sure": clarity >= config.sure_clarity})
+        truth, _ = subset(marked, edges=clarity >= config.least_clarity, drop_isolated=True)
         labels = label_pieces(case.pieces, truth, truth.edge_data["sure"])
         samples = sample_graph(subset(truth, edges=truth.edge_data["sure"])[0], _STEP)
         return cls(case, truth, labels, float(is_inside(case.region, samples.position).sum()) * _STEP)
@@ -181,20 +228,24 @@ class LabelledGraph:
         length = case.pieces.edge_length.astype(np.float32)
         return PrunerCase(case.features_of(groups)[0], case.link, case.relation, labels.presence, labels.tree, length)
 
-    def f1(self, keep: NDArray[np.bool_]) -> float:
-        """Return F1 by length if these pieces are kept; what lies on truth that is not sure is left out."""
-        length, labels = self.case.pieces.edge_length, self.labels
-        hit = float((length * labels.share)[keep].sum())
-        counted = float((length * (1.0 - labels.doubtful))[keep].sum())
-        return 2.0 * hit / max(counted + self.wanted, 1e-9)
+    def scores(self, keep: NDArray[np.bool_]) -> tuple[float, float, float]:
+        """Return precision, recall and F1 at 2 mm in the region if these pieces are kept.
+
+        Points are paired one to one; those on truth that is not sure do not count.
+        """
+        ours = sample_graph(subset(self.case.pieces, edges=keep)[0], _STEP).position
+        sure = self.truth.edge_data["sure"]
+        parts = [sample_graph(subset(self.truth, edges=which)[0], _STEP).position for which in (sure, ~sure)]
+        parts = [part[is_inside(self.case.region, part)] if len(part) else part for part in parts]
+        partner = match_nearest_first(pairs_within(ours, np.concatenate(parts), TOLERANCE))
+        hit = int(((partner >= 0) & (partner < len(parts[0]))).sum())
+        doubtful = int((partner >= len(parts[0])).sum())
+        precision, recall = hit / max(len(ours) - doubtful, 1), hit / max(len(parts[0]), 1)
+        return precision, recall, 2.0 * precision * recall / max(precision + recall, 1e-9)
 
 
 def judge_fit(fit: Fit, cases: Sequence[PrunerCase], graphs: Sequence[LabelledGraph]) -> tuple[dict[str, float], float]:
-    """Return the figures of a fit on cases, and the ``min_presence`` that gives the best mean F1.
-
-    F1 is by length: of the kept pieces the share that lies on the truth, and of the sure truth the share that is found;
-    stretches on truth that is not sure are left out.
-    """
+    """Return the figures of a fit on cases, and the ``min_presence`` that gives the best mean F1 at 2 mm."""
     probability = [fit.probabilities(case).astype(np.float64) for case in cases]
     config = PruneConfig()
     mean = {}
@@ -202,9 +253,9 @@ def judge_fit(fit: Fit, cases: Sequence[PrunerCase], graphs: Sequence[LabelledGr
         kept = [
             keep_present(graph.case.pieces, p[:, 0], config, threshold)[0] for graph, p in zip(graphs, probability, strict=True)
         ]
-        mean[threshold] = float(np.mean([graph.f1(keep) for graph, keep in zip(graphs, kept, strict=True)]))
+        mean[threshold] = float(np.mean([graph.scores(keep)[2] for graph, keep in zip(graphs, kept, strict=True)]))
     best = max(mean, key=lambda threshold: mean[threshold])
-    everything = float(np.mean([graph.f1(np.ones(graph.case.pieces.n_edges, np.bool_)) for graph in graphs]))
+    everything = float(np.mean([graph.scores(np.ones(graph.case.pieces.n_edges, np.bool_))[2] for graph in graphs]))
     flat = {name: np.concatenate([getattr(case, name) for case in cases]) for name in ("presence", "length", "tree")}
     said = np.concatenate(probability)
     named = flat["tree"] > 0
@@ -260,23 +311,33 @@ def _uncalibrated(presence: NDArray[np.float64], fit: Fit) -> NDArray[np.float64
     return np.asarray(1.0 / (1.0 + np.exp(-fit.temperature * np.log(inner / (1.0 - inner)))))
 
 
-def _key(study: str, config: TrainPrunerConfig) -> str:
+def _told(config: TrainPrunerConfig) -> str:
+    """Return in words what a pruner learned from."""
+    first, whole = config.first_seed, config.first_whole_seed
+    told = f"Graphs traced in {config.n_studies} generated studies of parts of the liver, seeds {first} to "
+    told += f"{first + config.n_studies - 1}"
+    if config.n_whole:
+        told += f", and {config.n_whole} of whole livers, seeds {whole} to {whole + config.n_whole - 1}"
+    told += f"; shown in turn: {', '.join(config.views)}. Chosen and calibrated on {config.n_validation} more, from seed "
+    return f"{told}{first - config.n_validation}."
+
+
+def _key(study: str, view: View, config: TrainPrunerConfig) -> str:
     """Return a digest of everything a traced case depends on."""
     parts = {
-        "study": [study, GENERATOR, LAYOUT, config.phase, config.piece_length],
-        "heat": [config.heatmap.digest(), _digest(config.heatmap.weights) if config.heatmap.method == "network" else ""],
+        "study": [study, GENERATOR, LAYOUT, view.shown, config.piece_length],
+        "heat": [config.heatmap.digest(), _heat_weights(config)],
         "trace": config.trace.digest(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _digest(weights: str) -> str:
-    try:
-        return hashlib.sha256(Path(weights).read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(
-            f"expected weights of the heatmap network; got {error.strerror} at {weights!r}; name them in heatmap.weights"
-        ) from error
+def _heat_weights(config: TrainPrunerConfig) -> str:
+    """Return the SHA-256 of the heatmap network's weights; empty for the ridge filter."""
+    if config.heatmap.method != "network":
+        return ""
+    # Loads torch and MONAI, which graphs of the ridge filter do without.
+    return str(import_module("vesselgraph.heatmap.weights").load_network(config.heatmap.weights)[1].sha256)
 
 
 def _write_curve(fit: Fit, path: Path) -> None:

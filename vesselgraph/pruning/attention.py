@@ -63,8 +63,9 @@ class BranchAttention(nn.Module):
             )
             for _ in range(n_blocks)
         )
-        self.outlet = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + N_TREES))
-        nn.init.zeros_(self.outlet[1].weight)
+        last = nn.Linear(width, 1 + N_TREES)
+        nn.init.zeros_(last.weight)
+        self.outlet = nn.Sequential(nn.LayerNorm(width), last)
         self.linear = nn.Linear(n_features, 1 + N_TREES)
 
     def fit_scale(self, feats_PF: Tensor) -> None:

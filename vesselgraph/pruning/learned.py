@@ -5,8 +5,6 @@ Importing this module loads torch.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from vesselgraph.config import PruneConfig
@@ -59,7 +57,7 @@ def judge_learned(
     InputError
         What the features are measured on is missing, or the graph comes from another kind of heat.
     """
-    fit, card = load_pruner(Path(config.weights))
+    fit, card = load_pruner(config.weights)
     _require_same_heat(graph, heatmap, card)
     progress("weigh branches", 0.0)
     branches = build_branch_graph(graph, card.settings.piece_length)
@@ -101,4 +99,10 @@ def _require_same_heat(graph: VesselGraph, heatmap: Heatmap | None, card: Pruner
             f"a graph traced from {card.heat} heat, on which these weights were trained",
             f"one from {got}",
             'set prune.method = "rules", or use weights for this kind of heat',
+        )
+    if heatmap is not None and heatmap.weights != card.heat_weights:
+        raise InputError(
+            f"a heatmap of the network with which this pruner was trained, SHA-256 {card.heat_weights[:12]}...",
+            f"one of a network with {heatmap.weights[:12]}...",
+            "train the pruner again for this network (`vesselgraph train pruner`), or name its weights in prune.weights",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +128,7 @@ def require_pruner(config: PruneConfig) -> None:
         They are missing, damaged, or of another kind.
     """
     if config.method == "learned":
-        import_module("vesselgraph.pruning.weights").load_pruner(Path(config.weights))
+        import_module("vesselgraph.pruning.weights").load_pruner(config.weights)
 
 
 def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:

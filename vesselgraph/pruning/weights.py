@@ -19,7 +19,10 @@ from vesselgraph.io.atomic import atomic_path
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.learning import Fit, make_model
 
-KIND, VERSION = "pruner", 1
+KIND, VERSION = "pruner", 2
+
+SHIPPED = Path(__file__).parent / "shipped" / "pruner.safetensors"
+"""Weights that come with the package, for graphs of the shipped heatmap network."""
 
 
 class PrunerCard(BaseModel):
@@ -33,6 +36,8 @@ class PrunerCard(BaseModel):
         What the network is told about a piece, in order.
     heat : str
         Source of the heatmaps its graphs were traced from: "ridge" or "network".
+    heat_weights : str
+        SHA-256 of the weights of that network; empty for the ridge filter.
     temperature : float
         Presence logits are divided by it.
     min_presence : float
@@ -56,6 +61,7 @@ class PrunerCard(BaseModel):
     model: str = "attention"
     features: tuple[str, ...]
     heat: str
+    heat_weights: str = ""
     temperature: float
     min_presence: float
     recipe: Mapping[str, Any]
@@ -87,14 +93,20 @@ def save_pruner(fit: Fit, card: PrunerCard, path: Path) -> PrunerCard:
     return card
 
 
-def load_pruner(path: Path) -> tuple[Fit, PrunerCard]:
+def load_pruner(weights: str | Path = "") -> tuple[Fit, PrunerCard]:
     """Return a fitted model and its card.
+
+    Parameters
+    ----------
+    weights : str or Path
+        The .safetensors file, with its card beside it; empty: the shipped weights.
 
     Raises
     ------
     CheckpointError
         A file is missing or unreadable, the digest is another, or the card is of another kind or version.
     """
+    path = Path(weights) if str(weights) else SHIPPED
     card = read_card(path)
     found = _digest(path)
     if found != card.sha256:
