@@ -4,8 +4,8 @@ Graphs are traced in generated studies nobody was fitted to, chosen on or calibr
 says how present a piece is, the same decoding follows (the best forest at a presence chosen on the validation studies), and F1
 at 2 mm compares what is kept with the true vessels that are clear in the image, one to one. True vessels that are hardly seen
 count neither way. Training, validation and test studies have different seeds; studies with less than half a metre of clear
-vessels say nothing and are listed, not scored. Names: share of the kept length along true vessels whose tree is right, as named along the
-forest; beside it the share of the commonest tree.
+vessels say nothing and are listed, not scored. Names: the share of the kept length along true vessels that is given the right
+tree; beside it the share of the commonest tree.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruner_training import TOLERANCE, LabelledGraph, View, average_precision, planned_studies, traced_study
 from vesselgraph.pruning import judge
 from vesselgraph.pruning.learning import calibration_error, fit_pruner
-from vesselgraph.pruning.presence import keep_present
+from vesselgraph.pruning.presence import keep_present, name_trees
+from vesselgraph.pruning.weights import load_pruner
 
 Presence = NDArray[np.float64]
+"""(P,) of each piece; (P, 4) with the probabilities of the trees."""
 Keep = NDArray[np.bool_]
 Judge = Callable[[LabelledGraph], Presence]
 
@@ -62,7 +64,7 @@ def main() -> None:
     sizes = f"{len(training)} studies to learn from, {len(validation)} to choose on, {len(test)} to test on"
     print(f"{sizes}; too little to see in test studies {empty}", flush=True)
     rows, cases = [], {}
-    for name, make in _judges(config).items():
+    for name, make in _judges(config, shipped=args.shipped).items():
         try:
             with Clock() as clock:
                 row, f1 = _measure(*make(training, validation), validation, test)
@@ -101,17 +103,18 @@ _SMALL = (
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graphs", type=Path, help="folder that keeps the traced graphs")
+    parser.add_argument("--shipped", action="store_true", help="measure the shipped weights, without fitting attention again")
     parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe")
 
 
-def _judges(config: TrainPrunerConfig) -> Mapping[str, Callable[..., tuple]]:
+def _judges(config: TrainPrunerConfig, *, shipped: bool = False) -> Mapping[str, Callable[..., tuple]]:
     """Return by name: from training and validation graphs to the tried values, the decoding and the presence."""
 
     def network(kind: str, groups: Sequence[str]) -> Callable[..., tuple]:
         def make(training: list[LabelledGraph], validation: list[LabelledGraph]) -> tuple:
             parts = ([graph.as_case(groups) for graph in part] for part in (training, validation))
-            fit = fit_pruner(*parts, config, kind=kind)
-            return THRESHOLDS, _decode, lambda graph: fit.probabilities(graph.as_case(groups))[:, 0].astype(np.float64)
+            fit = load_pruner()[0] if shipped and kind == "attention" else fit_pruner(*parts, config, kind=kind)
+            return THRESHOLDS, _decode, lambda graph: fit.probabilities(graph.as_case(groups)).astype(np.float64)
 
         return make
 
@@ -145,7 +148,11 @@ def _above(_: LabelledGraph, values: Presence, least: float) -> Keep:
 
 
 def _decode(graph: LabelledGraph, presence: Presence, threshold: float) -> Keep:
-    return keep_present(graph.case.pieces, presence, PruneConfig(), threshold)[0]
+    return keep_present(graph.case.pieces, _of_presence(presence), PruneConfig(), threshold)[0]
+
+
+def _of_presence(said: Presence) -> Presence:
+    return said[:, 0] if said.ndim > 1 else said
 
 
 def _by_rules(graph: LabelledGraph, presence: Presence, min_heat: float) -> Keep:
@@ -224,7 +231,9 @@ def _measure(
     scores = np.array([graph.scores(decode(graph, p, chosen)) for graph, p in zip(test, said, strict=True)])
     interval = mean_interval(scores[:, 2])
     flat = [
-        np.concatenate(part) for part in (said, [g.labels.presence for g in test], [g.case.pieces.edge_length for g in test])
+        np.concatenate([_of_presence(p) for p in said]),
+        np.concatenate([g.labels.presence for g in test]),
+        np.concatenate([g.case.pieces.edge_length for g in test]),
     ]
     row: dict[str, object] = {
         "threshold": chosen,
@@ -235,7 +244,22 @@ def _measure(
     row |= {"95 %": _between(interval), "AP": average_precision(*flat)}
     if decode is _decode:
         row["ECE"] = calibration_error(*flat)[0]
+    if said[0].ndim > 1:
+        row |= _named(test, said, chosen)
     return row, scores[:, 2].tolist()
+
+
+def _named(test: Sequence[LabelledGraph], said: Sequence[Presence], threshold: float) -> dict[str, object]:
+    """Return which share of the kept length on true vessels gets the right tree, and that of the commonest tree."""
+    right, of_tree = 0.0, np.zeros(4)
+    for graph, each in zip(test, said, strict=True):
+        pieces, true = graph.case.pieces, graph.labels.tree
+        keep, forest = keep_present(pieces, each[:, 0], PruneConfig(), threshold)
+        named = name_trees(pieces, keep, forest, each[:, 1:])
+        on_truth = keep & (true > 0)
+        right += float(pieces.edge_length[on_truth & (named == true)].sum())
+        of_tree += np.bincount(true[on_truth], pieces.edge_length[on_truth], 4)
+    return {"names right": right / max(of_tree.sum(), 1e-9), "commonest": of_tree.max() / max(of_tree.sum(), 1e-9)}
 
 
 def _between(interval: Interval) -> str:
