@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.threads import run_parts
-from vesselgraph.tracing.ends import free_ends
+from vesselgraph.tracing.ends import free_ends, place_skeleton
 from vesselgraph.tracing.foreground import Foreground, first_at, voxel_at
 from vesselgraph.tracing.skeleton import Chains
 from vesselgraph.tracing.topology import OFFSETS
@@ -335,7 +335,8 @@ def propose_bridges(
     Tips are searched in parallel; the answer does not depend on the number of threads.
     """
     shape = foreground.shape
-    tips, branch, outward, cosines, skeleton_of = free_ends(foreground, voxels, chains, max_turn_deg)
+    tips, branch, outward, cosines = free_ends(voxels, chains, max_turn_deg)
+    skeleton_of = place_skeleton(foreground, voxels)[1]
     n = len(tips)
     line = voxels[:, 0] * shape[1] + voxels[:, 1]
     line_start = np.concatenate([[0], np.cumsum(np.bincount(line, minlength=shape[0] * shape[1]))])

@@ -20,12 +20,13 @@ _NEAREST_FIRST = np.argsort(np.abs(OFFSETS).sum(axis=1), kind="stable")
 def _fill(skeleton, neighbours, nearest):  # type: ignore[no-untyped-def]
     for i in range(len(skeleton)):
         nearest[skeleton[i]] = i
-    for k in range(26):
-        # Faces first: the nearest of several that it touches.
+    # Faces first, then edges, then corners: the nearest of several that it touches.
+    for first, last in ((0, 6), (6, 18), (18, 26)):
         for i in range(len(skeleton)):
-            u = neighbours[skeleton[i], _NEAREST_FIRST[k]]
-            if u >= 0 and nearest[u] < 0:
-                nearest[u] = i
+            for k in range(first, last):
+                u = neighbours[skeleton[i], _NEAREST_FIRST[k]]
+                if u >= 0 and nearest[u] < 0:
+                    nearest[u] = i
 
 
 def corridor(foreground: Foreground, skeleton: IntArray) -> NDArray[np.int32]:

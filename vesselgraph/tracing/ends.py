@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from vesselgraph.tracing.foreground import Foreground, voxel_at
+from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.skeleton import Chains
 
 IntArray = NDArray[np.int64]
@@ -21,10 +21,16 @@ _LEAST_LEAN, _BLUNT_COSINE, _MOST_REACHED = 1.2, 0.0, 128
 @njit(cache=True, nogil=True)
 def _place(skeleton, row_start, voxels, shape, ids, skeleton_of):  # type: ignore[no-untyped-def]
     """Fill the foreground id of each skeleton voxel, and the other way round."""
+    line, i = np.int64(-1), np.int64(0)
     for v in range(len(skeleton)):
-        z, y, x = skeleton[v]
-        ids[v] = voxel_at(row_start, voxels, shape[0], shape[1], shape[2], z, y, x)
-        skeleton_of[ids[v]] = v
+        # Both lists are in raster order, so a line is walked once.
+        if skeleton[v, 0] * shape[1] + skeleton[v, 1] != line:
+            line = skeleton[v, 0] * shape[1] + skeleton[v, 1]
+            i = row_start[line]
+        while voxels[i, 2] < skeleton[v, 2]:
+            i += 1
+        ids[v] = i
+        skeleton_of[i] = v
 
 
 @njit(cache=True, nogil=True)
@@ -44,22 +50,21 @@ def _direction(voxels, offset, members, e, side, out):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _lean(start, voxels, ids, skeleton_of, neighbours, reached, seen, turn, out):  # type: ignore[no-untyped-def]
+def _lean(first_voxel, voxels, start, neighbour, reached, seen, turn, out):  # type: ignore[no-untyped-def]
     """Fill the mean offset from a skeleton voxel to the skeleton within some steps of it; return its length.
 
     Close to 0 in the middle of a vessel, where what lies before and behind balances; several voxels at its end. ``seen`` holds
     ``turn`` for the voxels of this call, lower numbers elsewhere.
     """
-    reached[0] = start
-    seen[start] = turn
+    reached[0] = first_voxel
+    seen[first_voxel] = turn
     n, first = 1, 0
     for _ in range(_N_DIRECTION):
         last = n
         for i in range(first, last):
-            for k in range(26):
-                u = neighbours[ids[reached[i]], k]
-                v = skeleton_of[u] if u >= 0 else -1
-                if v >= 0 and seen[v] < turn and n < _MOST_REACHED:
+            for k in range(start[reached[i]], start[reached[i] + 1]):
+                v = neighbour[k]
+                if seen[v] < turn and n < _MOST_REACHED:
                     reached[n] = v
                     seen[v] = turn
                     n += 1
@@ -68,14 +73,14 @@ def _lean(start, voxels, ids, skeleton_of, neighbours, reached, seen, turn, out)
     for k in range(3):
         out[k] = 0.0
         for i in range(n):
-            out[k] += voxels[reached[i], k] - voxels[start, k]
+            out[k] += voxels[reached[i], k] - voxels[first_voxel, k]
         out[k] /= n
         length += out[k] ** 2
     return np.sqrt(length)
 
 
 @njit(cache=True, nogil=True)
-def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbours, cosine, tips, branch, outward, cosines):  # type: ignore[no-untyped-def]
+def _curve_ends(voxels, ends, offset, members, degree, start, neighbour, cosine, tips, branch, outward, cosines):  # type: ignore[no-untyped-def]
     """Fill the ends to search from: voxel, branch, unit direction, smallest cosine to it; return how many.
 
     A short spur is a corner of a blunt end if the skeleton around its base leans away from it. It then points where the end
@@ -93,7 +98,7 @@ def _curve_ends(voxels, ends, offset, members, degree, ids, skeleton_of, neighbo
             if side == 1:
                 tip, base = base, tip
             if offset[e + 1] - offset[e] <= _N_SPUR and degree[ends[e, 1 - side]] > 1:
-                lean = _lean(base, voxels, ids, skeleton_of, neighbours, reached, seen, 2 * e + side + 1, main)
+                lean = _lean(base, voxels, start, neighbour, reached, seen, 2 * e + side + 1, main)
                 if lean >= _LEAST_LEAN:
                     own[:] = -main / lean
                     cosines[n] = min(cosine, _BLUNT_COSINE)
@@ -111,15 +116,11 @@ def place_skeleton(foreground: Foreground, voxels: IntArray) -> tuple[IntArray, 
     return ids, skeleton_of
 
 
-def free_ends(
-    foreground: Foreground, voxels: IntArray, chains: Chains, max_turn_deg: float
-) -> tuple[IntArray, IntArray, FloatArray, FloatArray, NDArray[np.int32]]:
+def free_ends(voxels: IntArray, chains: Chains, max_turn_deg: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
     """Return the ends of branches from which a vessel may go on.
 
     Parameters
     ----------
-    foreground : Foreground
-        The thinned voxels.
     voxels : (S, 3)
         Skeleton voxels in raster order.
     chains : Chains
@@ -135,17 +136,13 @@ def free_ends(
         Unit direction, in voxels.
     cosine : (T,)
         Cosine of the largest angle to it.
-    skeleton_of : (n,) int32
-        Skeleton voxel of each voxel of the foreground, -1: none.
     """
     degree = np.bincount(chains.ends.ravel(), minlength=chains.n_nodes)
     n_ends = 2 * len(chains.ends)
     tips, branch = np.empty(n_ends, np.int64), np.empty(n_ends, np.int64)
     outward, cosines = np.empty((n_ends, 3)), np.empty(n_ends + 1)
-    ids, skeleton_of = place_skeleton(foreground, voxels)
     cosine = float(np.cos(np.deg2rad(max_turn_deg)))
     n = _curve_ends(
-        voxels, chains.ends, chains.offset, chains.members, degree, ids, skeleton_of, foreground.neighbours, cosine,
-        tips, branch, outward, cosines,
+        voxels, chains.ends, chains.offset, chains.members, degree, *chains.joined, cosine, tips, branch, outward, cosines
     )  # fmt: skip
-    return tips[:n], branch[:n], outward[:n], cosines[:n], skeleton_of
+    return tips[:n], branch[:n], outward[:n], cosines[:n]

@@ -30,6 +30,7 @@ _N_RISING = 9
 _APART = 3.5
 # Room for so many saddles a keypoint; more are counted and found in a second pass.
 _ROOM = 16
+_MET = 1 << 15
 _LEAST_HEAT = np.float32(1e-3)
 
 
@@ -78,7 +79,7 @@ def _thin_out(order, voxels, shape, apart):  # type: ignore[no-untyped-def]
         for i in range(max(a - 1, 0), min(a + 2, cells[0])):
             for j in range(max(b - 1, 0), min(b + 2, cells[1])):
                 for k in range(max(c - 1, 0), min(c + 2, cells[2])):
-                    m = newest[i, j, k]
+                    m = newest[i, j, k] if is_free else -1
                     while m >= 0 and is_free:
                         w = chosen[m]
                         dz, dy, dx = voxels[w, 0] - z, voxels[w, 1] - y, voxels[w, 2] - x
@@ -99,9 +100,17 @@ def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  #
     and counted each time they are met.
     """
     n = 0
+    # The same pairs are met again and again: where they are is kept, under a number made of both.
+    met = np.full(_MET, -1, np.int32)
     for v in range(source.size):
         own = source[v]
         if own < 0:
+            continue
+        differs = np.int32(0)
+        for k in range(13, 26):
+            u = neighbours[v, k]
+            differs |= source[v if u < 0 else u] ^ own
+        if differs == 0:
             continue
         for k in range(13, 26):
             u = neighbours[v, k]
@@ -112,9 +121,13 @@ def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  #
             low, high = (np.int64(u), np.int64(v)) if other < own else (np.int64(v), np.int64(u))
             a, b = source[low], source[high]
             both = time[u] + time[v]
-            i = first[a]
-            while i >= 0 and pair[i, 1] != b:
-                i = later[i]
+            slot = (a * 31 + b) & (met.size - 1)
+            i = np.int64(met[slot])
+            if i < 0 or pair[i, 0] != a or pair[i, 1] != b:
+                i = first[a]
+                while i >= 0 and pair[i, 1] != b:
+                    i = later[i]
+                met[slot] = i
             if i < 0:
                 if n < cost.size:
                     pair[n, 0], pair[n, 1], cost[n], later[n] = a, b, both, first[a]

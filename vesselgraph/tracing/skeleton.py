@@ -31,6 +31,8 @@ class Chains:
         Slices into ``members``.
     members : (M,)
         Voxel ids along each branch; the first and last belong to its nodes.
+    joined : (S + 1,), (T,)
+        Neighbours of the voxels: see :func:`neighbour_pairs`.
     """
 
     node_of_voxel: IntArray
@@ -38,6 +40,7 @@ class Chains:
     ends: IntArray
     offset: IntArray
     members: IntArray
+    joined: tuple[IntArray, IntArray]
 
 
 @njit(cache=True, nogil=True)
@@ -171,7 +174,12 @@ def _ring_voxels(start, neighbour, node):  # type: ignore[no-untyped-def]
     return mark
 
 
-def extract_chains(voxels: IntArray, shape: tuple[int, ...], forced: NDArray[np.bool_] | None = None) -> Chains:
+def extract_chains(
+    voxels: IntArray,
+    shape: tuple[int, ...],
+    forced: NDArray[np.bool_] | None = None,
+    joined: tuple[IntArray, IntArray] | None = None,
+) -> Chains:
     """Return the nodes and branches of a one-voxel-thin skeleton.
 
     Parameters
@@ -182,13 +190,15 @@ def extract_chains(voxels: IntArray, shape: tuple[int, ...], forced: NDArray[np.
         Shape of the volume they lie in.
     forced : (S,) bool, optional
         Voxels that must become nodes, for example the foot of a bridge.
+    joined : arrays, optional
+        Their neighbours, if these are known from other chains of the same voxels.
 
     Returns
     -------
     chains : Chains
         Every skeleton edge lies on exactly one branch; rings without a junction start and end at their first voxel.
     """
-    start, neighbour = neighbour_pairs(voxels, shape)
+    start, neighbour = joined = joined or neighbour_pairs(voxels, shape)
     wanted = np.zeros(len(voxels), np.bool_) if forced is None else forced
     node = np.empty(len(voxels), np.int64)
     _label_nodes(start, neighbour, wanted, node)
@@ -196,4 +206,4 @@ def extract_chains(voxels: IntArray, shape: tuple[int, ...], forced: NDArray[np.
     room = len(neighbour) + len(voxels) + 2
     ends, offset, members = np.empty((room, 2), np.int64), np.zeros(room + 1, np.int64), np.empty(2 * room, np.int64)
     n_edges, n_members = _walk(start, neighbour, node, ends, offset, members)
-    return Chains(node, n_nodes, ends[:n_edges], offset[: n_edges + 1], members[:n_members])
+    return Chains(node, n_nodes, ends[:n_edges], offset[: n_edges + 1], members[:n_members], joined)

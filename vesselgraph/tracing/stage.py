@@ -90,7 +90,7 @@ def trace(
     flat = {"keypoint_paths": False, "rivulet_paths": False} if field.from_mask else {}
     wanted = config.model_copy(update=flat)
     links = propose_links(field.foreground, field.heat, voxels, chains, wanted, field.voxel, kernels.basins)
-    chains = extract_chains(voxels, shape, _feet(len(voxels), links))
+    chains = extract_chains(voxels, shape, _feet(len(voxels), links), chains.joined)
     progress("refine centerlines", 0.6)
     graph = _assemble(field, thinned, chains, links)
     progress("measure evidence", 0.9)
