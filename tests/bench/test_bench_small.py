@@ -20,6 +20,7 @@ NAMES = [
     "pruning",
     "real_cases",
     "real_liver",
+    "real_unmarked",
     "ridge_speed",
     "tracing_scaling",
     "tracing_speed",
@@ -60,6 +61,13 @@ def test_small_run_on_a_real_liver(data_dir, tmp_path):
     assert numbers["cases"], text
     for case in numbers["cases"].values():
         assert {row["method"] for row in case["rows"]} >= {"vesselgraph, liver mask given", "vesselgraph, no mask"}
+
+
+@pytest.mark.real_data
+def test_small_run_of_what_no_expert_marked(data_dir, tmp_path):
+    text, numbers = run("real_unmarked", tmp_path)
+    rows = {row["branches"]: row for case in numbers["cases"].values() for row in case}
+    assert rows["marked by the expert"]["median"] > rows["the same paths 10 mm aside"]["median"] + 20, text
 
 
 @pytest.mark.real_data
