@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.phantom.heat import forest_graph, make_heatmap
 from vesselgraph.tracing.foreground import Foreground, find_foreground
-from vesselgraph.tracing.marching import march, march_parallel
+from vesselgraph.tracing.marching import march
 
 THRESHOLD = 0.1
 FLOOR = 1e-3
@@ -169,9 +169,9 @@ def _threads(size: int, seed: int) -> list[Row]:
         if n > before:
             continue
         set_num_threads(n)
-        march_parallel(foreground, speed, sources, np.ones(3))
+        march(foreground, speed, sources, np.ones(3), n_in_block=65536)
         with Clock() as clock:
-            found = march_parallel(foreground, speed, sources, np.ones(3)).time
+            found = march(foreground, speed, sources, np.ones(3), n_in_block=65536).time
         bytes_of[n] = found.tobytes()
         reached = (exact > 0) & np.isfinite(exact)
         apart = float(np.max(np.abs(found[reached] - exact[reached]) / exact[reached]))

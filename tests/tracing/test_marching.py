@@ -1,5 +1,7 @@
 """Travel times: Dijkstra to the bit, the eikonal equation within the error of the scheme, invariances, stop conditions."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.errors import InputError, RangeError
 from vesselgraph.tracing.foreground import find_foreground
-from vesselgraph.tracing.marching import march, march_parallel, path_back
+from vesselgraph.tracing.marching import march, path_back
 from vesselgraph.tracing.topology import OFFSETS
 from vesselgraph.tracing.upwind import godunov, over_triangle
 
@@ -51,7 +53,7 @@ def test_graph_times_equal_scipys_dijkstra_to_the_bit(seed, n_sources):
     speed = rng.uniform(0.1, 2.0, len(found))
     sources = rng.choice(len(found), n_sources, replace=False)
     expected = dijkstra(step_costs(found, speed, spacing), indices=sources).min(axis=0)
-    for solve in (march, march_parallel):
+    for solve in (march, partial(march, n_in_block=65536)):
         arrival = solve(found, speed, sources, spacing, scheme="graph")
         assert arrival.time.tolist() == expected.tolist()
         assert (arrival.source >= 0).tolist() == np.isfinite(expected).tolist()
@@ -96,7 +98,7 @@ def test_parallel_blocks_agree_with_the_heap(seed, scheme, n_in_block):
     speed = rng.uniform(0.01, 2.0, len(found))
     sources = rng.choice(len(found), 3, replace=False)
     exact = march(found, speed, sources, ONE, scheme=scheme)
-    blocks = march_parallel(found, speed, sources, ONE, scheme=scheme, n_in_block=n_in_block)
+    blocks = march(found, speed, sources, ONE, scheme=scheme, n_in_block=n_in_block)
     np.testing.assert_allclose(blocks.time, exact.time, rtol=1e-9)
 
 
@@ -104,10 +106,10 @@ def test_parallel_blocks_agree_with_the_heap(seed, scheme, n_in_block):
 def test_any_number_of_threads_gives_the_same_bytes(scheme):
     found, _, rng = random_foreground(7, (20, 20, 20))
     speed, sources = rng.uniform(0.1, 1.0, len(found)), np.arange(0, len(found), 300)
-    one = march_parallel(found, speed, sources, ONE, scheme=scheme, n_in_block=500)
+    one = march(found, speed, sources, ONE, scheme=scheme, n_in_block=500)
     set_num_threads(2)
     try:
-        two = march_parallel(found, speed, sources, ONE, scheme=scheme, n_in_block=500)
+        two = march(found, speed, sources, ONE, scheme=scheme, n_in_block=500)
     finally:
         set_num_threads(1)
     for name in ("time", "source", "previous"):
@@ -164,7 +166,7 @@ def test_stopping_leaves_exactly_what_is_later_out(scheme):
     found, source, _ = block(13)
     speed = np.random.default_rng(1).uniform(0.5, 1.0, len(found))
     full = march(found, speed, source, ONE, scheme=scheme).time
-    for solve in (march, march_parallel):
+    for solve in (march, partial(march, n_in_block=65536)):
         part = solve(found, speed, source, ONE, scheme=scheme, stop_time=5.0).time
         np.testing.assert_allclose(part, np.where(full <= 5.0, full, np.inf), rtol=1e-9)
     targets = np.array([3, 700])
@@ -192,7 +194,7 @@ def test_small_functions_by_hand():
 def test_degenerate_and_refused():
     empty = find_foreground(np.zeros((3, 3, 3), np.float32), 0.5)
     none = np.zeros(0, np.int64)
-    for solve in (march, march_parallel):
+    for solve in (march, partial(march, n_in_block=65536)):
         assert solve(empty, np.zeros(0), none, ONE).time.shape == (0,)
         lone, _, _ = block(1)
         assert solve(lone, np.ones(1), np.array([0]), ONE).time.tolist() == [0.0]
@@ -207,4 +209,6 @@ def test_degenerate_and_refused():
     with pytest.raises(RangeError, match="speeds and three spacings > 0"):
         march(cube, np.zeros(27), none, ONE)
     with pytest.raises(RangeError, match="at least one voxel in a block"):
-        march_parallel(cube, np.ones(27), none, ONE, n_in_block=0)
+        march(cube, np.ones(27), none, ONE, n_in_block=0)
+    with pytest.raises(InputError, match="targets or blocks"):
+        march(cube, np.ones(27), none, ONE, n_in_block=9, targets=np.array([1]))

@@ -85,7 +85,7 @@ def _spread(neighbours, state, previous, queue, n_waiting):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True)
-def _label(previous, source):  # type: ignore[no-untyped-def]
+def spread_labels(previous, source):  # type: ignore[no-untyped-def]
     """Spread the labels of the sources along ``previous``."""
     for start in range(previous.size):
         v = start
@@ -140,5 +140,5 @@ def find_basins(
     _spread(foreground.neighbours, state, previous, queue, n_waiting)
     source = np.full(n, -1, np.int32)
     source[sources] = np.arange(len(sources), dtype=np.int32)
-    _label(previous, source)
+    spread_labels(previous, source)
     return state[:-1, 0], source, previous

@@ -8,7 +8,7 @@ Strategy. Only voxels of the foreground exist; a voxel finds its neighbours in t
   Vladimirsky 2000).
 - ``graph``: Dijkstra's shortest paths over the 26-neighbour graph; a step costs its length times the mean of both slownesses.
 
-The parallel version cuts the list into blocks of consecutive voxels. In each round every block that has something new solves
+With blocks, the list is cut into runs of consecutive voxels. In each round every block that has something new solves
 itself with a heap of its own, reading the other blocks as they were after the round before, so the answer does not depend on
 the number of threads; times that fell at its rim wake the blocks around it. It ends at the same fixed point.
 """
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.errors import InputError, RangeError
 from vesselgraph.threads import run_parts
+from vesselgraph.tracing.basins import spread_labels
 from vesselgraph.tracing.blocks import march_blocks, solve
 from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.heap import heap_pop, heap_push
@@ -136,20 +137,6 @@ def descend(begin, end, scheme, time, neighbours, slowness, length, previous):  
 
 
 @njit(cache=True, nogil=True)
-def _label(previous, source):  # type: ignore[no-untyped-def]
-    """Spread the labels of the sources along ``previous``."""
-    for start in range(previous.size):
-        v = start
-        while source[v] < 0 and previous[v] >= 0:
-            v = previous[v]
-        label = source[v]
-        v = start
-        while source[v] < 0 and previous[v] >= 0:
-            source[v] = label
-            v = previous[v]
-
-
-@njit(cache=True, nogil=True)
 def _follow(previous, start, path):  # type: ignore[no-untyped-def]
     n = 0
     v = start
@@ -169,6 +156,7 @@ def march(
     scheme: Scheme = "first",
     stop_time: float = np.inf,
     targets: NDArray[np.int64] | None = None,
+    n_in_block: int | None = None,
 ) -> Arrival:
     """Return when a front that starts at the sources at time 0 reaches each voxel of the foreground.
 
@@ -188,6 +176,9 @@ def march(
         Voxels reached later keep an infinite time.
     targets : (t,), optional
         Stop as soon as all of these are reached; what lies beyond the last keeps an infinite time.
+    n_in_block : int, optional
+        Solve in blocks of so many voxels, on all threads (65536 is a good size), and not by one heap. Times agree with those
+        of the heap to a relative 1e-9, and are the same to the last bit for any number of threads.
 
     Returns
     -------
@@ -197,9 +188,14 @@ def march(
     Raises
     ------
     InputError
-        Ids that are none of the foreground, a speed of the wrong length, an unknown scheme.
+        Ids that are none of the foreground, a speed of the wrong length, an unknown scheme; targets together with blocks.
     RangeError
-        A speed or spacing that is not positive and finite.
+        A speed or spacing that is not positive and finite; ``n_in_block`` below 1.
+
+    Notes
+    -----
+    Many sources give all blocks work at once; from a few the blocks wake one after the other. So blocks pay with thousands of
+    sources: then two threads take half of the time of one, and 0.7 of that of the heap.
 
     References
     ----------
@@ -214,50 +210,24 @@ def march(
     ([0.0, 2.0, 6.0, 8.0], [-1, 0, 1, 2])
     """
     slowness, sources, spacing = _checked(foreground, speed, sources, spacing, scheme)
+    number = _SCHEMES[scheme]
+    if n_in_block is not None:
+        if targets is not None:
+            raise InputError("targets or blocks", "both", "leave n_in_block out: one heap knows when all targets are reached")
+        if n_in_block < 1:
+            raise RangeError("at least one voxel in a block", f"{n_in_block}", "take 65536, or leave it out")
+        time = march_blocks(number, foreground.neighbours, slowness, sources, spacing, float(stop_time), n_in_block)
+        return _arrival_of(number, foreground, time, slowness, sources, spacing)
     wanted = np.zeros(1, np.bool_)
     n_wanted = 0
     if targets is not None:
         wanted = np.zeros(len(foreground), np.bool_)
         wanted[_ids(foreground, targets, "targets")] = True
         n_wanted = int(wanted.sum())
-    number = _SCHEMES[scheme]
     if number == 0:
         time = _march_first(foreground.neighbours, slowness, sources, spacing, float(stop_time), wanted, n_wanted)
     else:
         time = _march(number, foreground.neighbours, slowness, sources, spacing, float(stop_time), wanted, n_wanted)
-    return _arrival_of(number, foreground, time, slowness, sources, spacing)
-
-
-def march_parallel(
-    foreground: Foreground,
-    speed: NDArray[np.float64],
-    sources: NDArray[np.int64],
-    spacing: NDArray[np.float64],
-    *,
-    scheme: Scheme = "first",
-    stop_time: float = np.inf,
-    n_in_block: int = 65536,
-) -> Arrival:
-    """Return what :func:`march` returns, solved on all threads: times agree to a relative 1e-9.
-
-    The answer is the same to the last bit for any number of threads. ``n_in_block`` is the number of voxels in a block;
-    the other parameters and errors are those of :func:`march`.
-
-    Raises
-    ------
-    RangeError
-        ``n_in_block`` is below 1.
-
-    Notes
-    -----
-    Many sources give all blocks work at once; from a few the blocks wake one after the other. So it pays with thousands of
-    sources: then two threads take half of the time of one, and 0.7 of that of :func:`march`.
-    """
-    slowness, sources, spacing = _checked(foreground, speed, sources, spacing, scheme)
-    if n_in_block < 1:
-        raise RangeError("at least one voxel in a block", f"{n_in_block}", "leave n_in_block as it is")
-    number = _SCHEMES[scheme]
-    time = march_blocks(number, foreground.neighbours, slowness, sources, spacing, float(stop_time), n_in_block)
     return _arrival_of(number, foreground, time, slowness, sources, spacing)
 
 
@@ -285,7 +255,7 @@ def _arrival_of(
     run_parts(lambda begin, end: descend(begin, end, *fixed), len(time))
     source = np.full(len(time), -1, np.int32)
     source[sources] = np.arange(len(sources), dtype=np.int32)
-    _label(previous, source)
+    spread_labels(previous, source)
     return Arrival(time, source, previous)
 
 
