@@ -1,11 +1,11 @@
 """What is traced in real liver CT where the expert marked nothing, and whether the image shows a vessel there.
 
-Precision against an expert's mask counts every vessel the expert left out as false. This looks at the image itself: how much
-brighter a branch is than the ring around it: the brightest of its point and twelve points 1.5 mm around, less the median of
-twelve points at twice its radius + 2 mm, averaged along the path. Branches are those of ``reconstruct`` at default settings
-with the liver mask given, at least 6 mm long and 6 mm inside the liver. Marked: less than 30 % of the path is further than 3 mm from
-the skeletons of the masks; not marked: more than 70 %. The yardstick are the same paths moved 10 mm aside, to where neither we
-nor the expert saw a vessel: their brightest points are noise, chosen as freely as ours.
+Precision against an expert's mask counts every vessel the expert left out as false. This looks at the image itself: how
+much brighter a branch is than the ring around it: the brightest of its point and twelve points 1.5 mm around, less the
+median of twelve points at twice its radius + 2 mm, averaged along the path. Branches are those of ``reconstruct`` at
+default settings with the liver mask given, at least 6 mm long and 6 mm inside the liver. Marked: less than 30 % of the path
+is further than 3 mm from the skeletons of the masks; not marked: more than 70 %. The yardstick are the same paths moved 10
+mm aside, to where neither we nor the expert saw a vessel: their brightest points are noise, chosen as freely as ours.
 """
 
 from __future__ import annotations
