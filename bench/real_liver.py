@@ -23,7 +23,7 @@ from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.io import read_image, read_mask
 from vesselgraph.metrics import GraphScores, compare_graphs, skeleton_graph
-from vesselgraph.pruning import prune
+from vesselgraph.pruning import judge, prune
 from vesselgraph.region import estimate_region, region_from_mask
 from vesselgraph.resampling import isotropic_grid, resample, resample_like
 from vesselgraph.tracing import trace
@@ -99,6 +99,15 @@ def _ours(
         result = compare_graphs(graph, truths["all"], tolerances=TOLERANCES, region=inside)
         rows.append({"method": name, **harness.centerline_row(result), "CPU s": clock.cpu})
         scores[name] = (result, graph)
+        if method == "network":
+            told = name.replace("network", "network and learned pruner")
+            learned = config.prune.model_copy(update={"method": "learned"})
+            with Clock() as judging:
+                judged = judge(over, learned, image=ct, organ=region.organ, heatmap=heatmap)
+                graph = prune(judged, learned)
+            result = compare_graphs(graph, truths["all"], tolerances=TOLERANCES, region=inside)
+            rows.append({"method": told, **harness.centerline_row(result), "CPU s": clock.cpu + judging.cpu})
+            scores[told] = (result, graph)
         if given:
             rows.append(_tuned(name, over, config, truths["all"], inside, clock.cpu))
     return rows, scores

@@ -125,7 +125,7 @@ def reconstruct(
         raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
     phases = image if isinstance(image, PhaseSet) or image is None else PhaseSet({"image": image})
     estimate = _require_memory(phases, config, mask, heatmap)
-    require_pruner(config.prune)
+    require_pruner(config.prune, config.heatmap.method if heatmap is None else heatmap.source)
     if heatmap is None:
         require_network(config.heatmap)
     planted = root_points(roots, _reference(phases, heatmap).bounds), root_labels

@@ -92,10 +92,16 @@ def test_weights_survive_the_disk(weights):
 
 def test_missing_weights_are_found_before_work_starts(tmp_path):
     require_pruner(PruneConfig())
-    with pytest.raises(CheckpointError, match=r"train some with `vesselgraph train pruner`"):
-        require_pruner(learned(""))
-    with pytest.raises(CheckpointError, match="nothing at"):
+    with pytest.raises(CheckpointError, match=r"nothing at .*train some with `vesselgraph train pruner`"):
         require_pruner(learned(tmp_path / "none.safetensors"))
+
+
+def test_heat_of_another_kind_is_refused_before_work_starts(weights):
+    for heat in ("ridge", "auto", ""):
+        require_pruner(learned(weights), heat)
+    with pytest.raises(InputError, match=r"ridge heat.*'network'.*prune.method"):
+        require_pruner(learned(weights), "network")
+    require_pruner(PruneConfig(), "network")
 
 
 @pytest.mark.parametrize(
@@ -126,5 +132,7 @@ def test_other_features_or_another_heat_are_refused(weights, tmp_path):
     grid = Volume(np.zeros((3, 3, 3), np.float32), Space.axial())
     with pytest.raises(InputError, match=r"traced from ridge heat.*one from network"):
         judge(graph, learned(weights), heatmap=Heatmap(grid, source="network"))
+    with pytest.raises(InputError, match=r"with abc.*train the pruner again"):
+        judge(graph, learned(weights), heatmap=Heatmap(grid, weights="abc"))
     with pytest.raises(InputError, match="one from a mask"):
         judge(graph.with_columns(edge={"wall_step": np.zeros(graph.n_edges)}), learned(weights))

@@ -119,16 +119,31 @@ def _without_swollen_ends(judged: VesselGraph) -> VesselGraph:
     )
 
 
-def require_pruner(config: PruneConfig) -> None:
-    """Check that the weights of a learned judge are there and whole, before work starts; nothing for the rules.
+def require_pruner(config: PruneConfig, heat: str = "") -> None:
+    """Check that the weights of a learned judge are there, whole and for this heat, before work starts; nothing for the rules.
+
+    Parameters
+    ----------
+    config : PruneConfig
+        Method and weights.
+    heat : str
+        What the heat will be of: "ridge", "network", "file"; "auto" or empty: not known yet, checked when the graph is judged.
 
     Raises
     ------
     CheckpointError
         They are missing, damaged, or of another kind.
+    InputError
+        They were trained on graphs of other heat.
     """
     if config.method == "learned":
-        import_module("vesselgraph.pruning.weights").load_pruner(config.weights)
+        card = import_module("vesselgraph.pruning.weights").load_pruner(config.weights)[1]
+        if heat not in {"", "auto", card.heat}:
+            raise InputError(
+                f"{card.heat} heat, on which the weights of the pruner were trained",
+                f"heatmap.method or heatmap {heat!r}",
+                f'set heatmap.method = "{card.heat}" or prune.method = "rules"',
+            )
 
 
 def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
