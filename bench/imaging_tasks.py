@@ -33,7 +33,7 @@ from vesselgraph.space import Space
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
-QUICK = TrainClassifierConfig(n_epochs=60, batch=64, rate=1e-2, adapter_rate=1e-2)
+QUICK = TrainClassifierConfig(n_epochs=60, batch=64, rate=3e-2, adapter_rate=1e-2)
 
 
 def fitted(tokens: Sequence[Tensor], label: Array, config: TrainClassifierConfig) -> TaskPlugin:
@@ -144,9 +144,9 @@ def doubtful(rng: np.random.Generator, n: int, kind: str, test: bool) -> tuple[l
     if kind == "coin flips":
         flip = x[:, 2] > 0.8
         label[flip] = rng.integers(2, size=int(flip.sum()))
-    elif kind == "other kind" and test:
+    elif kind.startswith("other kind") and test:
         strange = rng.random(n) < 0.2
-        x[strange] = 0.2 * x[strange] + 5.0 * np.eye(16)[15]
+        x[strange] = 3.0 * x[strange] if kind == "other kind, far out" else 0.2 * x[strange] + 5.0 * np.eye(16)[15]
         label[strange] = rng.integers(2, size=int(strange.sum()))
     elif kind == "mislabelled" and not test:
         wrong = (x[:, 2] > 0.8) & (rng.random(n) < 0.8)
@@ -156,7 +156,7 @@ def doubtful(rng: np.random.Generator, n: int, kind: str, test: bool) -> tuple[l
 
 def uncertainty(args: argparse.Namespace) -> list[Row]:
     n, n_epochs, rows = (40, 2, []) if args.small else (600, 60, [])
-    for kind in ("coin flips", "other kind", "mislabelled"):
+    for kind in ("coin flips", "other kind, between", "other kind, far out", "mislabelled"):
         for seed in args.seeds:
             rng = np.random.default_rng(seed)
             tokens, label = doubtful(rng, n, kind, test=False)
@@ -175,7 +175,7 @@ def uncertainty(args: argparse.Namespace) -> list[Row]:
 
 def relearning(args: argparse.Namespace) -> list[Row]:
     """Leave the most uncertain out-of-fold training cases out, against as many at random."""
-    n, n_epochs, rows = (40, 2, []) if args.small else (600, 30, [])
+    n, n_epochs, rows = (40, 2, []) if args.small else (600, 60, [])
     for kind in ("coin flips", "mislabelled"):
         for seed in args.seeds:
             rng = np.random.default_rng(seed)
@@ -240,7 +240,9 @@ def pixels(args: argparse.Namespace) -> list[Row]:
         cases = [ringed(rng, y > 0) for y in label]
         for weight in (0.0, 1.0):
             encoder = small_transformer(seed)
-            config = with_plugin(seed, n_epochs, adapter="lora", rank=8).model_copy(update={"adapter_rate": 3e-3, "rate": 3e-3, "batch": 16})
+            config = with_plugin(seed, n_epochs, adapter="lora", rank=8).model_copy(
+                update={"adapter_rate": 3e-3, "rate": 3e-3, "batch": 16}
+            )
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 plugin = TaskPlugin(48, ("disk",), config.plugin)

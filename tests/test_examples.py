@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vesselgraph.config import PipelineConfig, TrainHeatmapConfig
+from vesselgraph.imaging_config import TrainClassifierConfig
 from vesselgraph.pruner_config import TrainPrunerConfig
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -35,6 +36,6 @@ def test_example_is_short_and_asserts(script):
 
 @pytest.mark.parametrize("recipe", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_recipe_is_valid_and_changes_something(recipe):
-    kinds = {"train-heatmap": TrainHeatmapConfig, "train-pruner": TrainPrunerConfig}
+    kinds = {"train-heatmap": TrainHeatmapConfig, "train-pruner": TrainPrunerConfig, "train-classifier": TrainClassifierConfig}
     kind = next((kind for start, kind in kinds.items() if recipe.stem.startswith(start)), PipelineConfig)
     assert kind.from_toml(recipe) != kind()

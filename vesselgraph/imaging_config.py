@@ -67,7 +67,7 @@ class TrainClassifierConfig(StageConfig):
     decoder_width: int = Field(32, ge=1, le=1024, description="channels of its decoder")
     n_epochs: int = Field(60, ge=1, le=100_000, description="passes over the training cases")
     batch: int = Field(16, ge=1, description="cases a step")
-    rate: float = Field(1e-3, gt=0, le=1, description="learning rate of pooling and head at the start; it falls as a cosine")
+    rate: float = Field(1e-2, gt=0, le=1, description="learning rate of pooling and head at the start; it falls as a cosine")
     adapter_rate: float = Field(1e-4, gt=0, le=1, description="the same of adapters")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="weight decay (AdamW)")
     drop_fraction: float = Field(

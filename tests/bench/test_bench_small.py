@@ -14,6 +14,7 @@ NAMES = [
     "end_to_end",
     "heatmap_network",
     "heatmap_trace",
+    "imaging_tasks",
     "mesh",
     "metric_errors",
     "overcomplete",

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from vesselgraph.cli.frame import ConfigOption, SetOption, load_config
 from vesselgraph.config import HeatmapConfig, PhantomConfig, PipelineConfig, StudyRanges, TraceConfig, TrainHeatmapConfig
+from vesselgraph.imaging_config import TrainClassifierConfig
 from vesselgraph.provenance import machine, versions
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.stage_config import StageConfig
@@ -102,6 +103,7 @@ def configuration_page() -> str:
     lines += _training("Training the heatmap network (`vesselgraph train heatmap --set key=value`)", TrainHeatmapConfig)
     known: dict[type[StageConfig], str] = {HeatmapConfig: "[heatmap]", TraceConfig: "[trace]", StudyRanges: "[studies]"}
     lines += _training("Training the pruner (`vesselgraph train pruner --set key=value`)", TrainPrunerConfig, known)
+    lines += _training("Training a classifier (`vesselgraph train classifier --set key=value`)", TrainClassifierConfig)
     return "\n".join(lines) + "\n"
 
 

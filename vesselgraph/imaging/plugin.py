@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -183,7 +184,8 @@ class TaskPlugin(nn.Module):
         return sum(value.numel() for name, value in self.trained() if not name.startswith("decoder."))
 
     def _head(self, pooled: Tensor) -> Tensor:
-        return self.head(pooled).unflatten(1, (len(self.labels), self.n_numbers))
+        # Over the root of the width, as the pooling's scores: else one step moves wide encoders' answers by whole units.
+        return self.head(pooled / math.sqrt(self.width)).unflatten(1, (len(self.labels), self.n_numbers))
 
 
 def _identity(width: int) -> nn.Linear:
