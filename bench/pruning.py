@@ -38,7 +38,7 @@ Judge = Callable[[LabelledGraph], Presence]
 
 RECIPE = Path(__file__).resolve().parents[1] / "examples" / "train-pruner.toml"
 LEAST_TRUTH = 500.0
-THRESHOLDS = (0.04, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.45, 0.55)
+THRESHOLDS = (0.08, 0.15, 0.25, 0.35, 0.45, 0.55)
 MIN_HEATS = (0.05, 0.08, 0.12, 0.15, 0.2, 0.25, 0.36)
 LENGTHS = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0)
 SINGLE = ("heat.mean", "heat.q25", "heat.min", "contrast.mean", "contrast.q25", "evidence.cost", "geometry.radius")
@@ -193,7 +193,7 @@ def _boosted(values: Presence, real: Keep, length: Presence) -> Any:
 
 
 def _single(training: list[LabelledGraph], validation: list[LabelledGraph]) -> tuple:
-    """Return the one feature that judges best on the validation studies; its presence is the share real in its range."""
+    """Return the one feature of the best average precision on validation; its presence is the share real in its range."""
     best: tuple[str, float, Judge] = ("", -1.0, _heat)
     for name in SINGLE:
         values, real, length = _pieces(training, [name.partition(".")[0]])
@@ -206,10 +206,10 @@ def _single(training: list[LabelledGraph], validation: list[LabelledGraph]) -> t
         def say(graph: LabelledGraph, name: str = name, ends: Presence = ends, share: Presence = share) -> Presence:
             return share[np.searchsorted(ends, graph.case.features[:, graph.case.names.index(name)])]
 
-        said = [say(graph) for graph in validation]
-        found = max(
-            float(np.mean([graph.scores(_decode(graph, p, t))[2] for graph, p in zip(validation, said, strict=True)]))
-            for t in THRESHOLDS
+        found = average_precision(
+            np.concatenate([say(graph) for graph in validation]),
+            np.concatenate([graph.labels.presence for graph in validation]),
+            np.concatenate([graph.case.pieces.edge_length for graph in validation]),
         )
         if found > best[1]:
             best = (name, found, say)

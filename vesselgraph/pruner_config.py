@@ -28,7 +28,7 @@ class TrainPrunerConfig(StageConfig):
     n_whole: int = Field(9, ge=0, description="further studies to learn from, drawn from `whole`: they show the whole liver")
     first_whole_seed: int = Field(200_100, ge=1000, description="seed of the first of these")
     views: tuple[Shown, ...] = Field(
-        ("portal", "portal", "all", "portal", "unknown", "portal", "delayed", "portal", "arterial", "portal"),
+        ("portal", "portal", "unknown", "portal", "all", "portal", "delayed", "portal", "arterial", "portal"),
         min_length=1,
         description="what is shown of each study, in turn: a phase, unknown (the portal phase without its name) or all phases; "
         "of those to choose on, the first",
