@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.foreground import find_foreground
-from vesselgraph.tracing.ridges import SIGMA_VOX, find_ridges, plane_axes, ridge_at
+from vesselgraph.tracing.ridges import SIGMA_VOX, find_ridges, largest_eigenvalue, plane_axes, ridge_at
 
 GRID = np.moveaxis(np.indices((9, 9, 9)).astype(float), 0, -1)
 INNER = np.argwhere(np.pad(np.ones((7, 7, 7), bool), 1))
@@ -151,3 +151,17 @@ def test_axes_of_the_plane_across(direction):
     plane_axes(tangent, first, second)
     frame = np.stack([tangent, first, second])
     np.testing.assert_allclose(frame @ frame.T, np.eye(3), atol=1e-12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(*[st.floats(-3, 3)] * 6))
+def test_the_largest_eigenvalue_is_that_of_lapack(entries):
+    a, b, c, d, e, f = entries
+    expected = np.linalg.eigvalsh([[a, d, e], [d, b, f], [e, f, c]])
+    assert largest_eigenvalue(*entries) == pytest.approx(expected[2], abs=1e-6 * (expected[2] - expected[0]) + 1e-8)
+
+
+def test_the_largest_eigenvalue_of_double_and_triple_ones():
+    assert largest_eigenvalue(-1.0, -1.0, -1.0, 0.0, 0.0, 0.0) == -1.0
+    assert largest_eigenvalue(2.0, 2.0, -1.0, 0.0, 0.0, 0.0) == pytest.approx(2.0, abs=3e-6)
+    assert largest_eigenvalue(-1.0, -1.0, 2.0, 0.0, 0.0, 0.0) == pytest.approx(2.0, abs=3e-6)
