@@ -4,10 +4,11 @@ import torch
 
 from tests.imaging.small import backbone_of, image_of
 from tests.imaging.test_plugin import config_of, stirred
+from vesselgraph.encoders.loading import random_encoder
 from vesselgraph.errors import InputError
 from vesselgraph.imaging.classifier import Classifier
 from vesselgraph.imaging.heat import heat_of, log_odds
-from vesselgraph.imaging.looking import as_images, prepared, summarise
+from vesselgraph.imaging.looking import Backbone, as_images, prepared, summarise
 from vesselgraph.imaging.pictures import overlay_png
 from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging.weights import make_plugin
@@ -96,3 +97,18 @@ def test_showing_attention_does_not_change_later_answers():
     before = classifier.classify(image_of(1)).probability
     classifier.classify(image_of(1), heat="attention")
     assert (classifier.classify(image_of(1)).probability == before).all()
+
+
+def test_a_network_of_volumes_pools_its_cells():
+    encoder = random_encoder("segresnet-16", seed=0)
+    backbone, config = Backbone(encoder, "segresnet-16", encoder.card.digest(), "random"), config_of()
+    plugin = stirred(make_plugin(backbone, config, ("a",), ("",)))
+    classifier = Classifier(backbone)
+    classifier.add("task", plugin, config)
+    said = classifier.classify(image_of(1, side=16, depth=16), heat="auto")
+    # One cell for 8 voxels along each axis.
+    assert said.slice_weights[""].shape == (8,)
+    assert float(said.slice_weights[""].sum()) == pytest.approx(1.0)
+    assert said.heat[""].shape == (16, 16, 16)
+    with pytest.raises(InputError, match="a class token"):
+        classifier.classify(image_of(1, side=16, depth=16), heat="attention")
