@@ -74,3 +74,21 @@ def test_an_empty_graph_has_no_radii():
     image = tube_image(2.0)
     assert ring_contrast(empty, image).shape == (0,)
     assert radii_from_image(empty, image).edge_data["radius_measured"].shape == (0,)
+
+
+def test_the_middle_between_vessels_is_not_measured():
+    """A ring of bright tissue around a dark middle has a half-width, but it is no vessel's."""
+    shape = (60, 31, 31)
+    away = np.hypot(*(np.indices(shape)[1:] - 15.0))
+    middle = np.indices(shape)[0]
+    tube, hollow = away < 3.0, (away > 3.0) & (away < 9.0)
+    array = np.where(np.where(middle < 40, tube, hollow), 180.0, 100.0).astype(np.float32)
+    image = Volume(array, Space.axial())
+    path = image.space.to_world(np.stack([np.arange(2.0, 58.0), np.full(56, 15.0), np.full(56, 15.0)], axis=1))
+    graph = VesselGraph.from_paths([path], [np.where(np.arange(2.0, 58.0) < 40, 3.0, 5.0)])
+    for signed in (image, image.with_array(-array)):
+        result = radii_from_image(graph, signed)
+        measured = result.path_data["radius_measured"]
+        assert measured[:30].all()
+        assert not measured[44:].any()
+        np.testing.assert_allclose(result.path_radius, 3.0, atol=0.7)

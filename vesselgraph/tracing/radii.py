@@ -139,7 +139,8 @@ def _across(volume, points, first, second, i, a, b):  # type: ignore[no-untyped-
 def half_width(profile, low, high, i, guess):  # type: ignore[no-untyped-def]
     """Return the radius at which the profile (rings, n) at point ``i`` falls half-way to the background; NaN if not believed.
 
-    The profile is the mean over the points of the branch ``low:high`` next to ``i``.
+    Negative if the axis is darker than the background. The profile is the mean over the points of the branch ``low:high`` next
+    to ``i``.
     """
     window = min(HALF_WINDOW, (high - low - 1) // 2)
     start, stop = max(i - window, low), min(i + window + 1, high)
@@ -159,7 +160,9 @@ def half_width(profile, low, high, i, guess):  # type: ignore[no-untyped-def]
         share = (total / (stop - start) - background) / (axis - background)
         if share < 0.5:
             width = guess * RINGS[1] * (ring - 1 + (before - 0.5) / (before - share))
-            return max(width, NARROWEST * guess) if 0.0 < width <= WIDEST * guess else np.nan
+            if not 0.0 < width <= WIDEST * guess:
+                return np.nan
+            return math.copysign(max(width, NARROWEST * guess), axis - background)
         before = share
     return np.nan
 
@@ -246,8 +249,8 @@ def _in_voxels(graph: VesselGraph, image: Volume) -> tuple[NDArray[np.generic], 
 def section_widths(graph: VesselGraph, image: Volume, guess: FloatArray) -> FloatArray:
     """Return the radius at which the image falls half-way to the background at each path point, (M,) mm; NaN if not believed.
 
-    The profile is the median over the circle, so that a bright neighbour on one side is not seen, and its mean over a few
-    neighbours along the branch.
+    Negative where the path is darker than the background. The profile is the median over the circle, so that a bright
+    neighbour on one side is not seen, and its mean over a few neighbours along the branch.
 
     Parameters
     ----------
@@ -287,7 +290,8 @@ def radii_from_image(graph: VesselGraph, image: Volume, *, measure: Measure = se
     graph : VesselGraph
         With a radius guess at every path point.
     image : Volume
-        Bright vessels on darker ground.
+        Bright vessels on darker ground or dark ones on brighter: what most points say. A point that says otherwise is no
+        vessel's (between three veins the middle is dark) and is not measured.
     measure : function
         :func:`section_widths` or its twin on another device.
 
@@ -297,7 +301,7 @@ def radii_from_image(graph: VesselGraph, image: Volume, *, measure: Measure = se
         Path column ``radius_measured`` (bool); edge column of the same name: the share of the branch's points.
     """
     guess = np.nan_to_num(graph.path_radius, nan=1.0)
-    measured = measure(graph, image, guess) if graph.n_points else guess
+    measured = _of_vessels(measure(graph, image, guess)) if graph.n_points else guess
     is_measured = np.isfinite(measured)
     radius, share = guess.copy(), np.zeros(graph.n_edges)
     _fill_branches(measured.astype(np.float64), graph.path_offset, radius, share)
@@ -308,6 +312,12 @@ def radii_from_image(graph: VesselGraph, image: Volume, *, measure: Measure = se
         np.fmax.at(node, graph.edge_nodes[:, end], radius[point])
     result = replace(graph, path_radius=radius, node_radius=node)
     return result.with_columns(path={"radius_measured": is_measured}, edge={"radius_measured": share})
+
+
+def _of_vessels(signed: FloatArray) -> FloatArray:
+    """Return the radii of the sign that most have, as positive numbers; NaN for the others."""
+    sign = 1.0 if (signed > 0.0).sum() >= (signed < 0.0).sum() else -1.0
+    return np.where(sign * signed > 0.0, sign * signed, np.nan)
 
 
 def _bounded(graph: VesselGraph, image: Volume, radius: FloatArray, known: NDArray[np.bool_]) -> FloatArray:
