@@ -244,6 +244,23 @@ def test_what_outshines_the_organ_in_the_rim_is_no_vessel():
     assert heat_at(heatmap, points[plane > 26])[0].max() == 0.0
 
 
+@pytest.mark.parametrize(("radius", "stays"), [(4.0, True), (12.0, False)])
+def test_a_body_wider_than_any_vessel_beside_the_organ_is_no_vessel(radius, stays):
+    """The border of the region leaves a slab of a cava, which is no tube; a vessel of a radius looked for stays."""
+    planes, rows, columns = np.indices((30, 60, 60)).astype(float)
+    away = np.hypot(rows - 40.0, columns - 30.0)
+    noise = np.random.default_rng(3).normal(0.0, 4.0, planes.shape)
+    own = np.hypot(rows - 10.0, columns - 30.0) <= 3.0
+    array = (np.where((away <= radius) | own, 180.0, 100.0) + noise).astype(np.float32)
+    image = Volume(array, Space.axial())
+    organ = image.with_array(rows < 40.0 - radius - 1.0)
+    region = image.with_array(rows < 40.0 - radius + 8.0)
+    heat = predict_heatmap(image, CONFIG, region=region, organ=organ).heat
+    beside = away <= radius - 2.0
+    at = np.rint(heat.space.to_index(image.space.to_world(np.argwhere(beside & region.array)))).astype(int)
+    assert bool(heat.array[tuple(at.T)].max() > 0.3) is stays
+
+
 def test_of_several_phases_the_hottest_counts(plain):
     _, image, heatmap = plain
     other = image.with_array(np.random.default_rng(5).normal(50.0, 4.0, image.shape).astype(np.float32))

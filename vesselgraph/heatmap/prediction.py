@@ -18,7 +18,7 @@ from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
-from vesselgraph.heatmap.ridge import outshines_organ, ridge_heat
+from vesselgraph.heatmap.ridge import foreign_to_organ, ridge_heat
 from vesselgraph.heatmap.targets import LEARNED_AXES, Float32
 from vesselgraph.heatmap.weights import load_network
 from vesselgraph.progress import Progress, silent
@@ -101,7 +101,7 @@ def predict_with_network(
         inside = core = resample(region, space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
         if organ is not None:
             core = resample(organ.crop(*box), space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
-            inside = inside & ~outshines_organ(next(iter(arrays.values())), inside, core, config)
+            inside = inside & ~foreign_to_organ(next(iter(arrays.values())), core, card.step, config)
     maps = predict_maps(
         network, arrays, inside, window=config.window, overlap_fraction=config.overlap_fraction, progress=progress
     )

@@ -27,6 +27,8 @@ _LINE_SIGMA_PER_SIGMA = 0.75
 _WORTH_A_LINE = 2.0
 _N_SAMPLED = 100_000
 _BRIGHTEST = 0.999
+# Of the way from the organ's median to its brightest vessels: brighter bodies are enhanced.
+_ENHANCED = 0.15
 
 
 def ridge_heat(
@@ -61,8 +63,8 @@ def ridge_heat(
     scales; Sato et al., "Three-dimensional multi-scale line filter", Medical Image Analysis 2 (1998), for the eigenvalue
     combination. The normalisation by the image's own median answer and the line averaging are ours.
     """
-    # What is too bright for a vessel is filled like the outside: cut after the filter, it would leave ridges at its flanks.
-    inside = inside & ~outshines_organ(image, inside, core, config)
+    # What is no vessel there is filled like the outside: cut after the filter, it would leave ridges at its flanks.
+    inside = inside & ~foreign_to_organ(image, core, voxel, config)
     values = flatten_outside(image, inside, core, config)
     smallest = config.smallest_radius(voxel)
     radii = np.geomspace(max(smallest, 0.7 * voxel), max(config.max_radius, smallest, voxel), config.n_scales)
@@ -99,24 +101,33 @@ def ridge_heat(
     return squared / (squared + np.float32(config.half_answer**2)), radius
 
 
-def outshines_organ(image: Float32, inside: BoolArray, core: BoolArray, config: HeatmapConfig) -> BoolArray:
-    """Return the voxels of the rim that outshine the brightest vessels of the organ, and those next to them (bone, kidney).
+def foreign_to_organ(image: Float32, core: BoolArray, voxel: float, config: HeatmapConfig) -> BoolArray:
+    """Return the voxels around the organ that are no vessels of it, and those next to them.
+
+    Bone and kidney outshine the brightest vessels of the organ. Bright bodies into which a ball of ``config.max_radius`` fits
+    (cava, heart, spleen) are wider than what is looked for; of what the border of the region leaves of them, slabs, the
+    filter would make tubes.
 
     Parameters
     ----------
     image : (planes, rows, columns) float32
-    inside, core : same shape, bool
-        The region, and the organ without the rim.
+    core : same shape, bool
+        The organ.
+    voxel : mm
+        Size of a voxel.
     config : HeatmapConfig
-        Its polarity.
+        Its polarity and largest radius.
     """
-    values = smooth(image if config.polarity == "bright" else -image, 1.0)
-    if not core.any() or (core | ~inside).all():
+    if not core.any() or core.all():
         return np.zeros(image.shape, np.bool_)
+    values = smooth(image if config.polarity == "bright" else -image, 1.0)
     tissue = values[core]
-    limit = np.quantile(tissue, _BRIGHTEST) + 0.2 * (np.quantile(tissue, _BRIGHTEST) - np.median(tissue))
-    bright = inside & ~core & (values > limit)
-    return np.asarray(ndimage.binary_dilation(bright, iterations=2) & ~core)
+    middle, brightest = np.quantile(tissue, [0.5, _BRIGHTEST])
+    outshines = values > brightest + 0.2 * (brightest - middle)
+    reach = config.max_radius / voxel
+    deep = ndimage.distance_transform_edt(~core & (values > middle + _ENHANCED * (brightest - middle))) > reach
+    wide = ndimage.distance_transform_edt(~deep) <= reach if deep.any() else deep
+    return np.asarray(ndimage.binary_dilation(~core & (outshines | wide), iterations=2) & ~core)
 
 
 def _keep_best(best: Float32, radius: Float32, answer: Float32, tube_radius: float) -> None:

@@ -149,7 +149,10 @@ def _liver(finding: _Finding, config: RegionConfig) -> Region:
     assert finding.candidate is not None
     image = finding.image
     organ, mask = _on_image_grid(finding.grid, finding.candidate, image, config.margin)
-    mask &= organ | ~_bone_near(image, mask & ~organ)
+    # An organ that leaked between the ribs holds pieces of them.
+    leak = _bone_near(image, organ)
+    mask &= ~leak & (organ | ~_bone_near(image, mask & ~organ))
+    organ &= ~leak
     measurements = describe(image, organ) | {check.name: check.value for check in finding.checks}
     note = (
         f"The liver was estimated from its brightness ({finding.candidate.mode_hu:.0f} HU), place and shape. "
@@ -190,10 +193,10 @@ def _on_image_grid(grid: PatientGrid, candidate: Candidate, image: Volume, margi
     return organ, mask
 
 
-def _bone_near(image: Volume, rim: BoolGrid) -> BoolGrid:
-    """Return the voxels within 3 mm of bone in the rim: it answers a ridge filter like the widest vessel."""
+def _bone_near(image: Volume, part: BoolGrid) -> BoolGrid:
+    """Return the voxels within 3 mm of bone in a part of the image: it answers a ridge filter like the widest vessel."""
     values = np.asarray(image.array)
-    labels, n_labels = ndimage.label(rim & (values > BONE))
+    labels, n_labels = ndimage.label(part & (values > BONE))
     n_voxels = np.bincount(labels.ravel(), minlength=n_labels + 1)
     n_cortex = np.bincount(labels[values > _CORTEX], minlength=n_labels + 1)
     is_bone = (n_voxels * image.space.voxel_volume > _MIN_BONE_MM3) & (n_cortex >= 0.1 * n_voxels)
