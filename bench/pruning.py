@@ -64,7 +64,7 @@ def main() -> None:
     sizes = f"{len(training)} studies to learn from, {len(validation)} to choose on, {len(test)} to test on"
     print(f"{sizes}; too little to see in test studies {empty}", flush=True)
     rows, cases = [], {}
-    for name, make in _judges(config, shipped=args.shipped).items():
+    for name, make in _judges(config, weights=args.weights).items():
         try:
             with Clock() as clock:
                 row, f1 = _measure(*make(training, validation), validation, test)
@@ -103,17 +103,17 @@ _SMALL = (
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graphs", type=Path, help="folder that keeps the traced graphs")
-    parser.add_argument("--shipped", action="store_true", help="measure the shipped weights, without fitting attention again")
+    parser.add_argument("--weights", type=Path, help="measure these weights, without fitting attention again")
     parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe")
 
 
-def _judges(config: TrainPrunerConfig, *, shipped: bool = False) -> Mapping[str, Callable[..., tuple]]:
+def _judges(config: TrainPrunerConfig, *, weights: Path | None = None) -> Mapping[str, Callable[..., tuple]]:
     """Return by name: from training and validation graphs to the tried values, the decoding and the presence."""
 
     def network(kind: str, groups: Sequence[str]) -> Callable[..., tuple]:
         def make(training: list[LabelledGraph], validation: list[LabelledGraph]) -> tuple:
             parts = ([graph.as_case(groups) for graph in part] for part in (training, validation))
-            fit = load_pruner()[0] if shipped and kind == "attention" else fit_pruner(*parts, config, kind=kind)
+            fit = load_pruner(weights)[0] if weights and kind == "attention" else fit_pruner(*parts, config, kind=kind)
             return THRESHOLDS, _decode, lambda graph: fit.probabilities(graph.as_case(groups)).astype(np.float64)
 
         return make

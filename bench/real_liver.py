@@ -8,6 +8,7 @@ with the shipped network, and once more with our pruning threshold tuned on this
 
 from __future__ import annotations
 
+import argparse
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,20 @@ SCALES = {"fine": (1.5, 2.0, 3.0, 4.5), "wide": (2.0, 3.0, 4.5)}
 
 
 def main() -> None:
-    args = harness.arguments("Centerlines of real liver CT.")
+    args = harness.arguments("Centerlines of real liver CT.", more=_options)
     folder = harness.data_folder()
     cases = sorted(path.parent for path in folder.glob("*/liver.nii.gz") if (path.parent / f"{TREES[0]}.nii.gz").exists())
     if not cases:
         print(f"skipped: no case with ct, liver, {' and '.join(TREES)} under {folder}; set VESSELGRAPH_DATA")
-    results = {case.name: _run_case(case, args.small) for case in (cases[:1] if args.small else cases)}
+    results = {case.name: _run_case(case, args.small, args.pruner) for case in (cases[:1] if args.small else cases)}
     harness.finish(args, "real_liver", {"cases": results})
 
 
-def _run_case(case: Path, small: bool) -> dict[str, Any]:
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pruner", default="", help="weights of a pruner, measured as well")
+
+
+def _run_case(case: Path, small: bool, pruner: str) -> dict[str, Any]:
     ct, liver = read_image(case / "ct.nii.gz"), read_mask(case / "liver.nii.gz")
     masks = {name: read_mask(case / f"{name}.nii.gz") for name in TREES}
     if small:
@@ -58,7 +63,7 @@ def _run_case(case: Path, small: bool) -> dict[str, Any]:
     step = 1.5 if small else 1.0
     union = liver.with_array(np.logical_or(*(mask.array for mask in masks.values())), "vessels")
     truths = {"all": skeleton_graph(union, step=step)} | {name: skeleton_graph(mask, step=step) for name, mask in masks.items()}
-    rows, scores = _ours(ct, liver, truths, inside)
+    rows, scores = _ours(ct, liver, truths, inside, pruner)
     skipped: dict[str, str] = {}
     try:
         peer = _peer(ct, liver, truths["all"], inside, small)
@@ -78,7 +83,7 @@ def _run_case(case: Path, small: bool) -> dict[str, Any]:
 
 
 def _ours(
-    ct: Volume, liver: Volume, truths: dict[str, VesselGraph], inside: Volume
+    ct: Volume, liver: Volume, truths: dict[str, VesselGraph], inside: Volume, pruner: str
 ) -> tuple[list[Row], dict[str, tuple[GraphScores, VesselGraph]]]:
     config = PipelineConfig()
     small = harness.phantom_of(0, small=True)
@@ -99,9 +104,9 @@ def _ours(
         result = compare_graphs(graph, truths["all"], tolerances=TOLERANCES, region=inside)
         rows.append({"method": name, **harness.centerline_row(result), "CPU s": clock.cpu})
         scores[name] = (result, graph)
-        if method == "network":
+        if method == "network" and pruner:
             told = name.replace("network", "network and learned pruner")
-            learned = config.prune.model_copy(update={"method": "learned"})
+            learned = config.prune.model_copy(update={"method": "learned", "weights": pruner})
             with Clock() as judging:
                 judged = judge(over, learned, image=ct, organ=region.organ, heatmap=heatmap)
                 graph = prune(judged, learned)

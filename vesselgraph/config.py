@@ -155,7 +155,7 @@ class PruneConfig(StageConfig):
     """
 
     method: Literal["rules", "learned"] = Field("rules", description="rules: heat and length; learned: a trained pruner")
-    weights: str = Field("", description="weights of the pruner (.safetensors), for learned; empty: those shipped")
+    weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside), for learned")
     min_presence: float | None = Field(
         None, gt=0, lt=1, description="presence at which a millimetre neither earns nor costs; not set: that of the card"
     )

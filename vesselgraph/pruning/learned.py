@@ -5,6 +5,8 @@ Importing this module loads torch.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from vesselgraph.config import PruneConfig
@@ -57,7 +59,7 @@ def judge_learned(
     InputError
         What the features are measured on is missing, or the graph comes from another kind of heat.
     """
-    fit, card = load_pruner(config.weights)
+    fit, card = load_pruner(Path(config.weights))
     _require_same_heat(graph, heatmap, card)
     progress("weigh branches", 0.0)
     branches = build_branch_graph(graph, card.settings.piece_length)

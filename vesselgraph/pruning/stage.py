@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,7 @@ def require_pruner(config: PruneConfig, heat: str = "") -> None:
         They were trained on graphs of other heat.
     """
     if config.method == "learned":
-        card = import_module("vesselgraph.pruning.weights").load_pruner(config.weights)[1]
+        card = import_module("vesselgraph.pruning.weights").load_pruner(Path(config.weights))[1]
         if heat not in {"", "auto", card.heat}:
             raise InputError(
                 f"{card.heat} heat, on which the weights of the pruner were trained",

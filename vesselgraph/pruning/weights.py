@@ -21,9 +21,6 @@ from vesselgraph.pruning.learning import Fit, make_model
 
 KIND, VERSION = "pruner", 2
 
-SHIPPED = Path(__file__).parent / "shipped" / "pruner.safetensors"
-"""Weights that come with the package, for graphs of the shipped heatmap network."""
-
 
 class PrunerCard(BaseModel):
     """What a reader must know about the weights of a pruner, and what the program must.
@@ -93,20 +90,14 @@ def save_pruner(fit: Fit, card: PrunerCard, path: Path) -> PrunerCard:
     return card
 
 
-def load_pruner(weights: str | Path = "") -> tuple[Fit, PrunerCard]:
-    """Return a fitted model and its card.
-
-    Parameters
-    ----------
-    weights : str or Path
-        The .safetensors file, with its card beside it; empty: the shipped weights.
+def load_pruner(path: Path) -> tuple[Fit, PrunerCard]:
+    """Return a fitted model and its card, which lies beside the weights.
 
     Raises
     ------
     CheckpointError
         A file is missing or unreadable, the digest is another, or the card is of another kind or version.
     """
-    path = Path(weights) if str(weights) else SHIPPED
     card = read_card(path)
     found = _digest(path)
     if found != card.sha256:
