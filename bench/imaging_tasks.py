@@ -65,7 +65,7 @@ def with_plugin(seed: int, n_epochs: int, **plugin: Any) -> TrainClassifierConfi
 def slice_stack(rng: np.random.Generator, positive: bool, diffuse: bool, n_slices: int) -> Array:
     """Return slices of texture with rings; positives have disks in two slices, or are 6 HU brighter everywhere."""
     side = 64
-    stack = 40.0 + 250.0 * ndimage.gaussian_filter(rng.normal(size=(n_slices, side, side)), (0, 2.0, 2.0))
+    stack = 40.0 + 80.0 * ndimage.gaussian_filter(rng.normal(size=(n_slices, side, side)), (0, 2.0, 2.0))
     y, x = np.mgrid[:side, :side]
     disks = set(rng.choice(n_slices, 2, replace=False).tolist()) if positive and not diffuse else set()
     for k in range(n_slices):
@@ -76,8 +76,8 @@ def slice_stack(rng: np.random.Generator, positive: bool, diffuse: bool, n_slice
 
 
 def pooling(args: argparse.Namespace) -> list[Row]:
-    n, n_slices, n_epochs = (12, 6, 3) if args.small else (60, 12, 60)
-    encoder, rows = load_encoder("efficientnet-lite0"), []
+    n, n_slices, n_epochs = (12, 6, 3) if args.small else (80, 12, 60)
+    encoder, rows = load_encoder("efficientnet-lite0", config=SliceConfig(scale=2.0)), []
     for evidence in ("2 slices", "all slices"):
         for seed in args.seeds:
             rng = np.random.default_rng([seed, evidence == "2 slices"])
