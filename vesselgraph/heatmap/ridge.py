@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -125,9 +126,16 @@ def foreign_to_organ(image: Float32, core: BoolArray, voxel: float, config: Heat
     middle, brightest = np.quantile(tissue, [0.5, _BRIGHTEST])
     outshines = values > brightest + 0.2 * (brightest - middle)
     reach = config.max_radius / voxel
-    deep = ndimage.distance_transform_edt(~core & (values > middle + _ENHANCED * (brightest - middle))) > reach
-    wide = ndimage.distance_transform_edt(~deep) <= reach if deep.any() else deep
+    deep = _distance_to(core | (values <= middle + _ENHANCED * (brightest - middle))) > reach
+    wide = _distance_to(deep) <= reach if deep.any() else deep
     return np.asarray(ndimage.binary_dilation(~core & (outshines | wide), iterations=2) & ~core)
+
+
+def _distance_to(part: BoolArray) -> Float32:
+    """Return how far each voxel is from a part of the grid that is not empty, voxels; 0 or below inside of it."""
+    image = sitk.GetImageFromArray(part.astype(np.uint8))
+    distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=False)
+    return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
 
 
 def _keep_best(best: Float32, radius: Float32, answer: Float32, tube_radius: float) -> None:
