@@ -34,7 +34,13 @@ def train_classifier(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a classifier on a frozen encoder from a CSV of images and labels; kill it at any time and call it again."""
+    """Train a classifier on a frozen encoder from a CSV of images and labels; kill it at any time and call it again.
+
+    Raises
+    ------
+    ConfigError
+        No manifest is named.
+    """
     if recipe is None:
         config = TrainClassifierConfig.build(overrides=overrides or ())
     else:
@@ -72,7 +78,13 @@ def classify(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Say how probable each finding is, how certain that is, and where in the image it comes from."""
+    """Say how probable each finding is, how certain that is, and where in the image it comes from.
+
+    Raises
+    ------
+    ConfigError
+        Neither images nor a list are given, or both.
+    """
     if bool(images) == (listed is not None):
         raise ConfigError("images, or --list", "both" if images else "neither", "give one of them")
     # Loads torch.

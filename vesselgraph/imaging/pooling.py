@@ -27,8 +27,8 @@ class QueryPool(nn.Module):
     Examples
     --------
     >>> pooled, weights = QueryPool(4)(torch.ones(1, 3, 4), torch.tensor([[True, True, False]]))
-    >>> pooled.shape, round(float(weights[0, :2].sum()), 5), float(weights[0, 2])
-    (torch.Size([1, 4]), 1.0, 0.0)
+    >>> pooled.shape, [round(weight, 5) for weight in weights[0].tolist()]
+    (torch.Size([1, 4]), [0.5, 0.5, 0.0])
     """
 
     def __init__(self, width: int) -> None:
