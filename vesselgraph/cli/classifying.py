@@ -23,6 +23,11 @@ class Heat(StrEnum):
     NONE = "none"
 
 
+def _require(fulfilled: bool, expected: str, got: str, do: str) -> None:
+    if not fulfilled:
+        raise ConfigError(expected, got, do)
+
+
 def train_classifier(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; a run that is there already goes on.")],
     recipe: Annotated[
@@ -34,19 +39,12 @@ def train_classifier(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a classifier on a frozen encoder from a CSV of images and labels; kill it at any time and call it again.
-
-    Raises
-    ------
-    ConfigError
-        No manifest is named.
-    """
+    """Train a classifier on a frozen encoder from a CSV of images and labels; kill it at any time and call it again."""
     if recipe is None:
         config = TrainClassifierConfig.build(overrides=overrides or ())
     else:
         config = TrainClassifierConfig.from_toml(recipe, overrides or ())
-    if not config.manifest:
-        raise ConfigError("a manifest", "none", "--set manifest=cases.csv, see docs/imaging.md")
+    _require(bool(config.manifest), "a manifest", "none", "--set manifest=cases.csv, see docs/imaging.md")
     # Loads torch.
     training = import_module("vesselgraph.imaging.training")
     with progress_bar(quiet) as progress:
@@ -78,15 +76,8 @@ def classify(
     ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Say how probable each finding is, how certain that is, and where in the image it comes from.
-
-    Raises
-    ------
-    ConfigError
-        Neither images nor a list are given, or both.
-    """
-    if bool(images) == (listed is not None):
-        raise ConfigError("images, or --list", "both" if images else "neither", "give one of them")
+    """Say how probable each finding is, how certain that is, and where in the image it comes from."""
+    _require(bool(images) != (listed is not None), "images, or --list", "both" if images else "neither", "give one of them")
     # Loads torch.
     cases = import_module("vesselgraph.imaging.cases")
     imaging = import_module("vesselgraph.imaging.classifier")
