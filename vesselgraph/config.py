@@ -69,6 +69,10 @@ class HeatmapConfig(StageConfig):
         "liver on CT, else the filter; the record says which and why",
     )
     weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
+    encoder_weights: str = Field(
+        "", description="weights of the encoder a network was trained with, if any; empty: those of the installed package"
+    )
+    feature_folder: str = Field("", description="where features of such an encoder are kept between runs; empty: nowhere")
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
     window: int = Field(64, ge=16, le=512, description="side of the box the network sees at once, voxels")
     ridge_power: float = Field(

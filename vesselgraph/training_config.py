@@ -78,6 +78,20 @@ class AugmentConfig(StageConfig):
     max_thickness: float = Field(5.0, ge=1, le=10, description="largest slice thickness, mm")
 
 
+class FeaturesConfig(StageConfig):
+    """Which features of a frozen encoder the heatmap network sees beside, or instead of, its own."""
+
+    use: Literal["cnn", "foundation", "both"] = Field(
+        "cnn", description="cnn: its own features; foundation: the encoder's alone; both: the encoder's join through gates"
+    )
+    encoder: str = Field("efficientnet-lite0", description="name of the encoder, see `vesselgraph encoders list`")
+    weights: str = Field("", description="its weights: file or folder; empty: those of the installed package")
+    sha256: str = Field("", description="their SHA-256, where the encoder's card pins none")
+    random_weights: bool = Field(False, description="an encoder with random weights, to compare with")
+    maps: tuple[str, ...] = Field((), description="names of its maps that are used; empty: all")
+    cache_gigabytes: float = Field(20.0, gt=0, description="disk space for the features of cases, in the run's folder")
+
+
 class TrainHeatmapConfig(StageConfig):
     """How the heatmap network is trained."""
 
@@ -126,3 +140,4 @@ class TrainHeatmapConfig(StageConfig):
     n_machines: int = Field(1, ge=1, description="machines")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field("32-true", description="arithmetic; mixed is for GPUs")
     augment: AugmentConfig = AugmentConfig()
+    features: FeaturesConfig = FeaturesConfig()

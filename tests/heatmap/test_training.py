@@ -133,8 +133,9 @@ def test_a_batch_depends_on_the_step_alone() -> None:
     one, other = Batches(CONFIG, TinySource(), NoCases()), Batches(CONFIG, TinySource(), NoCases())
     for step in (0, 13, 14):
         one[step]
-    phases, truth = one[20]
-    again, truth_again = other[20]
+    phases, truth, context = one[20]
+    again, truth_again, _ = other[20]
+    assert not context
     assert list(phases) == list(again)
     assert all(torch.equal(phases[name], again[name]) for name in phases)
     assert all(torch.equal(a, b) for a, b in zip(truth, truth_again, strict=True))
@@ -156,7 +157,7 @@ def test_cases_with_different_phases_are_shown_as_unknown() -> None:
             return tube_case(index, ("portal",) if index % 2 else ("arterial",))
 
     batches = Batches(CONFIG.model_copy(update={"batch": 8, "pool": 3}), Mixed(), NoCases())
-    phases, _ = batches[0]
+    phases, _, _ = batches[0]
     assert list(phases) == ["unknown"]
     assert phases["unknown"].shape == (8, 1, 16, 16, 16)
 

@@ -104,8 +104,13 @@ class VolumeEncoder(Protocol):
     channels and padding are the encoder's own. :func:`~vesselgraph.encoders.doors.encode_volume` brings a volume there.
     """
 
-    card: EncoderCard
-    network: nn.Module
+    @property
+    def card(self) -> EncoderCard:
+        """What is known of it."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, for adapters and to be moved to a device."""
 
     def encode(self, images: Tensor, spaces: Sequence[Space]) -> Encoded:
         """Return the features of images (batch, 1, planes, rows, columns), each with its place."""

@@ -5,7 +5,8 @@ Loaded only for training: it needs torch.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,12 +14,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vesselgraph.config import TrainHeatmapConfig
+from vesselgraph.encoders.encoded import Encoded
 from vesselgraph.heatmap.cases import TrainingCase
+from vesselgraph.heatmap.foundation import Context, Foundation, joined
 from vesselgraph.heatmap.losses import NEAR, Truth
 from vesselgraph.heatmap.network import normalise
 from vesselgraph.heatmap.samples import Sample, draw_phases, draw_sample
 
-Batch = tuple[dict[str, Tensor], Truth]
+
+class Batch(NamedTuple):
+    """What one step sees: phases by name, (batch, 1, ...) normalised; the truth; and the maps of an encoder, if any."""
+
+    phases: dict[str, Tensor]
+    truth: Truth
+    context: Sequence[Tensor]
+
+
+_Key = tuple[str, int]
 
 _ORDER, _BATCH, _SAMPLE = range(3)
 
@@ -46,22 +58,34 @@ class Batches(Dataset[Batch]):
         At least one holds a case.
     rank : int
         Of this process among those that train together; each sees patches of its own.
+    foundation : Foundation, optional
+        Whose maps are read wherever a patch lies. The encoder sees the case as it is: of the changes of a patch, its place is
+        followed, its intensities are not.
     """
 
-    def __init__(self, config: TrainHeatmapConfig, generated: CaseSource, real: CaseSource, rank: int = 0) -> None:
-        self.config, self.rank = config, rank
+    def __init__(
+        self,
+        config: TrainHeatmapConfig,
+        generated: CaseSource,
+        real: CaseSource,
+        rank: int = 0,
+        foundation: Foundation | None = None,
+    ) -> None:
+        self.config, self.rank, self.foundation = config, rank, foundation
         self.sources = {"generated": generated, "real": real}
-        self._held: dict[tuple[str, int], TrainingCase] = {}
+        self._held: dict[_Key, TrainingCase] = {}
+        self._seen: dict[tuple[_Key, str], Encoded] = {}
 
     def __len__(self) -> int:
         """Return the number of steps."""
         return self.config.n_steps
 
     def __getitem__(self, step: int) -> Batch:
-        """Return the phases by name, (batch, 1, ...) normalised, and the truth of one step."""
+        """Return what one step sees."""
         config = self.config
         rng = np.random.default_rng([config.seed, _BATCH, step, self.rank])
-        cases = [self._draw_case(step, rng) for _ in range(config.batch)]
+        drawn = [self._draw_case(step, rng) for _ in range(config.batch)]
+        cases = [self._held[key] for key in drawn]
         common = sorted(set.intersection(*(set(case.phases) for case in cases)))
         if common:
             shown = [draw_phases(common, config, rng)] * config.batch
@@ -71,9 +95,28 @@ class Batches(Dataset[Batch]):
             draw_sample(case, which, config, np.random.default_rng([config.seed, _SAMPLE, step, self.rank, slot]))
             for slot, (case, which) in enumerate(zip(cases, shown, strict=True))
         ]
-        return collate(samples)
+        batch = collate(samples)
+        if self.foundation is None:
+            return batch
+        sides = (config.patch,) * 3
+        maps = [
+            self._context(key, which).patch(sample.place.matrix, sample.place.first(config.patch), sides)
+            for key, which, sample in zip(drawn, shown, samples, strict=True)
+        ]
+        return batch._replace(context=joined(maps))
 
-    def _draw_case(self, step: int, rng: np.random.Generator) -> TrainingCase:
+    def _context(self, key: _Key, shown: Mapping[str, str]) -> Context:
+        """Return the encoded phases of a case; they stay in memory as long as the case does."""
+        assert self.foundation is not None
+        self._seen = {one: seen for one, seen in self._seen.items() if one[0] in self._held}
+        case = self._held[key]
+        for phase in shown.values():
+            if (key, phase) not in self._seen:
+                self._seen[key, phase] = self.foundation.look(case.phases[phase].astype(np.float32), case.space)
+        seen = tuple(self._seen[key, phase] for phase in sorted(shown.values()))
+        return Context(seen, case.space, self.foundation.card.maps)
+
+    def _draw_case(self, step: int, rng: np.random.Generator) -> _Key:
         real, generated = len(self.sources["real"]), len(self.sources["generated"])
         kind = "real" if real and (not generated or rng.random() < self.config.real_fraction) else "generated"
         pool = self._pool(kind, step)
@@ -82,7 +125,7 @@ class Batches(Dataset[Batch]):
         self._held = {key: case for key, case in self._held.items() if key[0] != kind or key[1] in pool}
         if (kind, chosen) not in self._held:
             self._held[kind, chosen] = self.sources[kind].case(chosen)
-        return self._held[kind, chosen]
+        return kind, chosen
 
     def _pool(self, kind: str, step: int) -> list[int]:
         n = len(self.sources[kind])
@@ -110,4 +153,5 @@ def collate(samples: list[Sample]) -> Batch:
         "counts": [sample.counts[None] for sample in samples],
         "named": [np.full((1, 1, 1, 1), sample.named) for sample in samples],
     }
-    return phases, Truth(**{name: torch.from_numpy(np.stack(values).astype(np.float32)) for name, values in stacked.items()})
+    truth = Truth(**{name: torch.from_numpy(np.stack(values).astype(np.float32)) for name, values in stacked.items()})
+    return Batch(phases, truth, ())

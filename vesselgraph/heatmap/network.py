@@ -14,6 +14,7 @@ from monai.networks.blocks.dynunet_block import UnetResBlock, UnetUpBlock
 from torch import Tensor, nn
 
 from vesselgraph.errors import InputError, ShapeError
+from vesselgraph.heatmap.gates import FeatureGate, GateCard, Use
 
 PHASES = ("native", "arterial", "portal", "delayed", "unknown")
 """Phase names the network knows; every other name counts as ``unknown``."""
@@ -104,11 +105,16 @@ class HeatmapNetwork(nn.Module):
         ``2 ** (len(widths) - 1)``. (12, 24, 48, 96) has 0.77 million parameters.
     n_groups : int
         Groups of the group normalisation; divides every width.
+    use : {"cnn", "both", "foundation"}
+        What the decoder sees: the network's own levels, these and the maps of an encoder, or those maps alone. With both, the
+        gates are closed at the start, and the network answers as the plain one with the same weights does, bit for bit.
+    maps : sequence of GateCard
+        The encoder's maps; none with "cnn".
 
     Raises
     ------
     InputError
-        The groups do not divide the widths.
+        The groups do not divide the widths, or the maps do not fit the use or the levels.
 
     References
     ----------
@@ -123,11 +129,16 @@ class HeatmapNetwork(nn.Module):
     (torch.Size([1, 3, 8, 8, 8]), torch.Size([1, 4, 8, 8, 8]))
     """
 
-    def __init__(self, widths: Sequence[int] = (12, 24, 48, 96), n_groups: int = 4) -> None:
+    def __init__(
+        self, widths: Sequence[int] = (12, 24, 48, 96), n_groups: int = 4, use: Use = "cnn", maps: Sequence[GateCard] = ()
+    ) -> None:
         super().__init__()
         if not widths or any(width % n_groups for width in widths):
             raise InputError("widths that the groups divide", f"{tuple(widths)} in {n_groups} groups", "change one of them")
-        self.widths, self.n_groups = tuple(widths), n_groups
+        if (use == "cnn") != (not maps) or any(not 0 <= one.level < len(widths) for one in maps):
+            found = f"use {use} with maps on levels {[one.level for one in maps]} of {len(widths)}"
+            raise InputError("maps on levels of the network, and none for the use cnn", found, "change one of them")
+        self.widths, self.n_groups, self.use, self.maps = tuple(widths), n_groups, use, tuple(maps)
         norm = ("GROUP", {"num_groups": n_groups})
         pairs = list(pairwise(widths))
         self.fusion = PhaseFusion(widths[0])
@@ -140,6 +151,9 @@ class HeatmapNetwork(nn.Module):
             assert bias is not None
             bias.zero_()
             bias[0], bias[1] = _FIRST_HEAT_LOGIT, _FIRST_LOG_RADIUS
+        # Made last: the same seed gives the same other weights with and without them.
+        opening = 0.0 if use == "both" else 1.0
+        self.gates = nn.ModuleList([FeatureGate(one.channels, widths[one.level], opening) for one in maps])
 
     @property
     def multiple(self) -> int:
@@ -153,20 +167,32 @@ class HeatmapNetwork(nn.Module):
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
         return self
 
-    def forward(self, phases: Mapping[str, Tensor]) -> Output:
+    def forward(self, phases: Mapping[str, Tensor], context: Sequence[Tensor] = ()) -> Output:
         """Return the output of normalised phases, each (batch, 1, planes, rows, columns), by name in any order.
+
+        Parameters
+        ----------
+        phases : mapping of phase name to tensor
+        context : sequence of (batch, channels, planes, rows, columns)
+            The maps of the encoder, each on the cells of its level.
 
         Raises
         ------
         InputError
-            No phase was given.
+            No phase was given, or not as many maps as the network has gates.
         ShapeError
             Phases differ in shape, or a side is no multiple of :attr:`multiple`.
         """
         _check(phases, self.multiple)
+        if len(context) != len(self.maps):
+            raise InputError(f"{len(self.maps)} maps of an encoder", f"{len(context)}", "encode the image as the card says")
         skips = [self.first(self.fusion(phases))]
         for block in self.down:
             skips.append(block(skips[-1]))
+        if self.use == "foundation":
+            skips = [torch.zeros_like(level) for level in skips]
+        for one, gate, features in zip(self.maps, self.gates, context, strict=True):
+            skips[one.level] = skips[one.level] + gate(features)
         values = skips.pop()
         for block in reversed(self.up):
             values = block(values, skips.pop())

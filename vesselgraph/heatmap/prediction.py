@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
+from vesselgraph.heatmap.foundation import Context, foundation_of
 from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
 from vesselgraph.heatmap.ridge import foreign_to_organ, ridge_heat
 from vesselgraph.heatmap.targets import LEARNED_AXES, Float32
@@ -75,7 +76,7 @@ def predict_with_network(
     Raises
     ------
     CheckpointError
-        There are no weights, or they are not what their card says.
+        There are no weights, or they are not what their card says; the same of the encoder they were trained with, if any.
     BackendUnavailableError
         The device is not there.
     SpaceMismatchError
@@ -102,8 +103,19 @@ def predict_with_network(
         if organ is not None:
             core = resample(organ.crop(*box), space, shape, interpolation="nearest", fill=0.0).array.astype(np.bool_)
             inside = inside & ~foreign_to_organ(next(iter(arrays.values())), core, card.step, config)
+    context = None
+    if card.foundation is not None:
+        progress("encoder", 0.0)
+        foundation = foundation_of(card.foundation, config.encoder_weights, config.feature_folder, device)
+        context = foundation.context(arrays, arrays, space)
     maps = predict_maps(
-        network, arrays, inside, window=config.window, overlap_fraction=config.overlap_fraction, progress=progress
+        network,
+        arrays,
+        inside,
+        window=config.window,
+        overlap_fraction=config.overlap_fraction,
+        context=context,
+        progress=progress,
     )
     heat = maps.heat * _ridge_share(arrays, inside, core, card.step, config, progress)
     heat *= np.where(core | (maps.radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
@@ -159,6 +171,7 @@ def predict_maps(
     *,
     window: int,
     overlap_fraction: float,
+    context: Context | None = None,
     progress: Progress = silent,
 ) -> Maps:
     """Return the maps of phases on one isotropic grid.
@@ -179,6 +192,8 @@ def predict_maps(
         Side of a box, rounded up to a multiple of ``network.multiple``.
     overlap_fraction : float
         Share of the side by which neighbouring boxes overlap.
+    context : Context, optional
+        What the encoder of the network sees; for networks trained with one.
     progress : Progress
         Called per box.
 
@@ -207,7 +222,7 @@ def predict_maps(
         for n in range(0, len(boxes), _AT_ONCE):
             progress("network", (i + n / len(boxes)) / len(starts[0]))
             some = boxes[n : n + _AT_ONCE]
-            for box, said in zip(some, _predict_boxes(network, phases, some, device), strict=True):
+            for box, said in zip(some, _predict_boxes(network, phases, some, device, context), strict=True):
                 slab[:, :, box[1], box[2]] += said * importance
                 weight[:, box[1], box[2]] += importance
         following = starts[0][i + 1] if i + 1 < len(starts[0]) else first + sides[0]
@@ -252,7 +267,11 @@ def _wanted(
 
 @torch.inference_mode()
 def _predict_boxes(
-    network: HeatmapNetwork, phases: Mapping[str, Float32], boxes: list[_Box], device: torch.device
+    network: HeatmapNetwork,
+    phases: Mapping[str, Float32],
+    boxes: list[_Box],
+    device: torch.device,
+    context: Context | None = None,
 ) -> torch.Tensor:
     """Return (heat, log radius, identity, features) of boxes of one size, (boxes, channels, ...)."""
     tensors = {}
@@ -260,7 +279,12 @@ def _predict_boxes(
         stacked = torch.from_numpy(np.stack([_filled(array, box) for box in boxes])[:, None]).to(device)
         tensors[name] = normalise(stacked).contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(device.type, enabled=device.type == "cuda"):
-        output = network(tensors)
+        if context is None:
+            output = network(tensors)
+        else:
+            sides = [part.stop - part.start for part in boxes[0]]
+            maps = context.boxes([[part.start for part in box] for box in boxes], sides)
+            output = network(tensors, [one.to(device) for one in maps])
     parts = (output.heat.float().sigmoid(), output.log_radius, output.identity.float().sigmoid(), output.features)
     return torch.cat([part.float() for part in parts], dim=1)
 

@@ -20,12 +20,13 @@ _MIDDLE_HU = 110.0
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A patch of each phase in HU, its truth, and where the truth counts; all of one cubic shape."""
+    """A patch of each phase in HU, its truth, where the truth counts, and where it lies; all of one cubic shape."""
 
     phases: Mapping[str, Float32]
     target: Target
     counts: NDArray[np.bool_]
     named: bool
+    place: Placement
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,10 @@ class Placement:
     def scale(self) -> float:
         """Case voxels a patch voxel spans."""
         return float(np.cbrt(abs(np.linalg.det(self.matrix))))
+
+    def first(self, side: int) -> FloatArray:
+        """Return the case voxel of the first voxel of a patch of that side."""
+        return np.asarray(self.centre - self.matrix @ _middle(side))
 
 
 def draw_phases(available: list[str], config: TrainHeatmapConfig, rng: np.random.Generator) -> dict[str, str]:
@@ -70,7 +75,7 @@ def draw_sample(case: TrainingCase, shown: Mapping[str, str], config: TrainHeatm
     place = draw_placement(case, config, rng)
     target = target_at(case, place, shown.values(), config)
     shape = (config.patch,) * 3
-    offset = place.centre - place.matrix @ _middle(config.patch)
+    offset = place.first(config.patch)
     phases = {}
     thickness = _draw_thickness(config, rng)
     for told, phase in shown.items():
@@ -85,7 +90,7 @@ def draw_sample(case: TrainingCase, shown: Mapping[str, str], config: TrainHeatm
     counts = ndimage.affine_transform(
         case.counts.view(np.uint8), place.matrix, offset, shape, order=0, mode="constant", prefilter=False
     ).astype(np.bool_)
-    return Sample(phases, target, counts, case.named)
+    return Sample(phases, target, counts, case.named, place)
 
 
 def draw_placement(case: TrainingCase, config: TrainHeatmapConfig, rng: np.random.Generator) -> Placement:

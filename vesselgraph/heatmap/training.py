@@ -21,11 +21,13 @@ from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.errors import BackendUnavailableError, ConfigError, OutputError
 from vesselgraph.heatmap.batches import Batches, CaseSource
 from vesselgraph.heatmap.cases import TrainingCase
+from vesselgraph.heatmap.foundation import Foundation, foundation_for, set_scaling
+from vesselgraph.heatmap.gates import FoundationCard
 from vesselgraph.heatmap.losses import Loss, Truth, heatmap_loss
 from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.sources import ManifestSource, StudySource
 from vesselgraph.heatmap.validation import Box, make_box, validate
-from vesselgraph.heatmap.weights import Card, load_network, save_weights
+from vesselgraph.heatmap.weights import Card, load_network, network_of, save_weights
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
 
@@ -64,6 +66,7 @@ class _Run:
     network: Any
     optimizer: Any
     average: AveragedModel
+    foundation: Foundation | None = None
     step: int = 0
     sums: Tensor = field(default_factory=lambda: torch.zeros(len(Loss._fields)))
     scores: dict[str, float] = field(default_factory=dict)
@@ -115,10 +118,12 @@ def train_heatmap(
     Raises
     ------
     ConfigError
-        The recipe has no cases, its patch or the weights to start from do not fit the network, or the folder holds a run of
-        another recipe.
+        The recipe has no cases, its patch or the weights to start from do not fit the network, the encoder lacks a map that
+        is asked for, or the folder holds a run of another recipe.
+    InputError
+        There is no such encoder.
     CheckpointError
-        The weights to start from are missing or damaged.
+        The weights to start from, or those of the encoder, are missing or damaged.
     BackendUnavailableError
         The device is not there.
     OutputError
@@ -132,15 +137,16 @@ def train_heatmap(
     real = ManifestSource(config) if real is None else real
     if not len(generated) + len(real):
         raise ConfigError("at least one case to learn from", "no study and no manifest", "set n_studies or manifest")
-    run = _start(config, folder, fabric)
+    foundation = foundation_for(config.features, config.step, len(config.widths), folder / "features")
+    run = _start(config, folder, fabric, foundation, real if len(real) else generated)
     if (folder / CHECKPOINT).exists():
         _take_up(run)
     if fabric.is_global_zero:
         with atomic_path(folder / RECIPE) as temporary:
             temporary.write_text(config.to_toml(), encoding="utf-8")
-    boxes = _boxes(config, folder, validation, progress) if fabric.is_global_zero else []
+    boxes = _boxes(run, validation, progress) if fabric.is_global_zero else []
     last = min(stop_at or config.n_steps, config.n_steps)
-    _loop(run, Batches(config, generated, real, fabric.global_rank), boxes, last, progress)
+    _loop(run, Batches(config, generated, real, fabric.global_rank, foundation), boxes, last, progress)
     return Training(run.step, folder / WEIGHTS, dict(run.scores))
 
 
@@ -176,30 +182,35 @@ def _fabric(config: TrainHeatmapConfig) -> Fabric:
     return fabric
 
 
-def _start(config: TrainHeatmapConfig, folder: Path, fabric: Fabric) -> _Run:
+def _start(config: TrainHeatmapConfig, folder: Path, fabric: Fabric, foundation: Foundation | None, source: CaseSource) -> _Run:
+    described = None if foundation is None else foundation.card
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        bare = HeatmapNetwork(config.widths, config.n_groups)
+        bare = network_of(config.widths, config.n_groups, described)
+    if foundation is not None and not (folder / CHECKPOINT).exists():
+        case = source.case(0)
+        set_scaling(bare, foundation.context(case.phases, case.phases, case.space))
     if config.start_from:
-        bare = _network_to_start_from(config)
+        _start_from(bare, config, described)
     bare.train().channels_last()
     average = AveragedModel(bare, avg_fn=_average_of(config.average)).to(fabric.device)
     optimizer = torch.optim.AdamW(bare.parameters(), lr=config.rate, weight_decay=config.weight_decay)
     network, optimizer = fabric.setup(bare, optimizer)
-    return _Run(config, folder, fabric, network, optimizer, average)
+    return _Run(config, folder, fabric, network, optimizer, average, foundation)
 
 
-def _network_to_start_from(config: TrainHeatmapConfig) -> HeatmapNetwork:
+def _start_from(bare: HeatmapNetwork, config: TrainHeatmapConfig, foundation: FoundationCard | None) -> None:
+    """Give a network the weights to start from; those of a plain one leave its gates closed."""
     network, card = load_network(config.start_from)
     asked = (config.widths, config.n_groups, config.step, config.sigma)
     found = (card.widths, card.n_groups, card.step, card.sigma)
-    if asked != found:
+    if asked != found or card.foundation not in (None, foundation):
         raise ConfigError(
-            f"weights of widths, groups, step and sigma {asked} in start_from",
-            f"{found}",
+            f"weights of widths, groups, step and sigma {asked} in start_from, with the features of the recipe or none",
+            f"{found} with {card.foundation.encoder if card.foundation else 'none'}",
             "set the recipe to those of the card",
         )
-    return network
+    bare.load_state_dict({**bare.state_dict(), **network.state_dict()})
 
 
 def _average_of(decay: float) -> Any:
@@ -225,14 +236,15 @@ def _take_up(run: _Run) -> None:
     run.step, run.sums, run.scores = rest["step"], rest["sums"], rest["scores"]
 
 
-def _boxes(config: TrainHeatmapConfig, folder: Path, cases: list[TrainingCase] | None, progress: Progress) -> list[Box]:
+def _boxes(run: _Run, cases: list[TrainingCase] | None, progress: Progress) -> list[Box]:
+    config = run.config
     if cases is None:
-        source = StudySource(config, folder / "cases")
+        source = StudySource(config, run.folder / "cases")
         cases = []
         for i in range(config.n_validation):
             progress("studies to judge on", i / config.n_validation)
             cases.append(source.case(-1 - i))
-    return [make_box(case, config) for case in cases]
+    return [make_box(case, config, run.foundation) for case in cases]
 
 
 def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Progress) -> None:
@@ -246,8 +258,8 @@ def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Pr
         prefetch_factor=8 if config.n_workers else None,
     )
     saved = time.monotonic()
-    for phases, truth in loader:
-        loss = _step(run, fabric.to_device(phases), fabric.to_device(truth))
+    for phases, truth, context in loader:
+        loss = _step(run, fabric.to_device(phases), fabric.to_device(truth), fabric.to_device(context))
         progress(f"step {run.step} of {config.n_steps}, loss {loss:.3f}", run.step / config.n_steps)
         if journal is not None:
             _report(run, journal, boxes, progress)
@@ -258,13 +270,13 @@ def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Pr
             saved = time.monotonic()
 
 
-def _step(run: _Run, phases: dict[str, Tensor], truth: Truth) -> float:
+def _step(run: _Run, phases: dict[str, Tensor], truth: Truth, context: list[Tensor]) -> float:
     """Take one step; return its loss."""
     for group in run.optimizer.param_groups:
         group["lr"] = rate_at(run.step, run.config)
     run.optimizer.zero_grad()
     phases = {name: image.contiguous(memory_format=torch.channels_last_3d) for name, image in phases.items()}
-    loss = heatmap_loss(run.network(phases), truth, run.config)
+    loss = heatmap_loss(run.network(phases, context), truth, run.config)
     run.fabric.backward(loss.total)
     run.fabric.clip_gradients(run.network, run.optimizer, max_norm=run.config.largest_gradient)
     run.optimizer.step()
@@ -287,7 +299,8 @@ def _report(run: _Run, journal: _Journal, boxes: list[Box], progress: Progress) 
     run.scores = validate(network, boxes, config, picture, progress=progress)
     if boxes:
         journal.validation(run.step, run.scores)
-    save_weights(network, make_card(config, run.step, run.scores), run.folder / WEIGHTS)
+    described = None if run.foundation is None else run.foundation.card
+    save_weights(network, make_card(config, run.step, run.scores, described), run.folder / WEIGHTS)
 
 
 def rate_at(step: int, config: TrainHeatmapConfig) -> float:
@@ -315,7 +328,9 @@ def _save(run: _Run) -> None:
     run.fabric.barrier()
 
 
-def make_card(config: TrainHeatmapConfig, n_steps: int, scores: dict[str, float]) -> Card:
+def make_card(
+    config: TrainHeatmapConfig, n_steps: int, scores: dict[str, float], foundation: FoundationCard | None = None
+) -> Card:
     """Return the card of weights trained with a recipe."""
     last = config.first_seed + config.n_studies - 1
     parts = []
@@ -333,6 +348,7 @@ def make_card(config: TrainHeatmapConfig, n_steps: int, scores: dict[str, float]
         data="; ".join(parts),
         not_trained_on="any real image" if not config.manifest else "images that are not in the manifest",
         scores={name: value for name, value in scores.items() if math.isfinite(value)},
+        foundation=foundation,
     )
 
 

@@ -5,7 +5,8 @@ Loaded only for training: it needs torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.heatmap.cases import TrainingCase
+from vesselgraph.heatmap.foundation import Context, Foundation
 from vesselgraph.heatmap.losses import NEAR
 from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.prediction import Maps, predict_maps
@@ -31,12 +33,13 @@ _WINDOW = 96
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A box of a case with its truth."""
+    """A box of a case with its truth, and what an encoder sees of the phases of each test."""
 
     phases: dict[str, Float32]
     counts: NDArray[np.bool_]
     targets: dict[str, Target]
     named: bool
+    context: Mapping[str, Context] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, list[str]]:
@@ -44,20 +47,23 @@ class Box:
         return _shown(list(self.phases))
 
 
-def make_box(case: TrainingCase, config: TrainHeatmapConfig) -> Box:
-    """Return the middle of what counts, ``validation_side`` voxels along each axis or less."""
+def make_box(case: TrainingCase, config: TrainHeatmapConfig, foundation: Foundation | None = None) -> Box:
+    """Return the middle of what counts, ``validation_side`` voxels along each axis or less; the encoder sees the whole case."""
     used = np.argwhere(case.counts)
     middle = (used.min(axis=0) + used.max(axis=0) + 1) // 2
     first = np.maximum(middle - config.validation_side // 2, 0)
     last = np.minimum(first + config.validation_side, case.shape)
     part = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
     counts = case.counts[part]
-    targets = {}
+    targets, context = {}, {}
     for which, phases in _shown(list(case.phases)).items():
         pieces = case.segments_seen(phases, config)
         moved = replace(pieces, start=pieces.start - first, end=pieces.end - first)
         targets[which] = measure_target(moved, counts.shape, config.step, config.sigma)
-    return Box({name: array[part].astype(np.float32) for name, array in case.phases.items()}, counts, targets, case.named)
+        if foundation is not None:
+            context[which] = foundation.context(case.phases, phases, case.space).shifted(first)
+    images = {name: array[part].astype(np.float32) for name, array in case.phases.items()}
+    return Box(images, counts, targets, case.named, context)
 
 
 def _shown(phases: list[str]) -> dict[str, list[str]]:
@@ -113,7 +119,8 @@ def validate(
         progress("validation", number / len(boxes))
         for which, names in box.shown.items():
             phases = {name: box.phases[name] for name in names}
-            maps = predict_maps(network, phases, box.counts, window=_WINDOW, overlap_fraction=0.25)
+            context = box.context.get(which)
+            maps = predict_maps(network, phases, box.counts, window=_WINDOW, overlap_fraction=0.25, context=context)
             for name, value in score_maps(maps, box.targets[which], box, config).items():
                 rows.setdefault(f"{which}/{name}", []).append(value)
             if number == 0 and which == "one" and picture is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vesselgraph.errors import CheckpointError
+from vesselgraph.heatmap.gates import FoundationCard
 from vesselgraph.heatmap.network import PHASES, TREES, HeatmapNetwork
 from vesselgraph.io.atomic import atomic_path
 
@@ -46,6 +47,8 @@ class Card(BaseModel):
         On the validation studies, at ``n_steps``.
     licence : str
         Of the weights.
+    foundation : FoundationCard, optional
+        The encoder's features it sees; none: only its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +68,7 @@ class Card(BaseModel):
     not_trained_on: str = ""
     scores: Mapping[str, float] = {}
     licence: str = "Apache-2.0"
+    foundation: FoundationCard | None = None
 
 
 def save_weights(network: HeatmapNetwork, card: Card, path: str | Path) -> Card:
@@ -108,7 +112,7 @@ def load_network(path: str | Path = "", device: torch.device | None = None) -> t
             "copy the weights and the card together again"
         )
     try:
-        network = HeatmapNetwork(card.widths, card.n_groups)
+        network = network_of(card.widths, card.n_groups, card.foundation)
         network.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(
@@ -117,6 +121,13 @@ def load_network(path: str | Path = "", device: torch.device | None = None) -> t
         ) from error
     network.to(device or torch.device("cpu"))
     return network.eval().channels_last(), card
+
+
+def network_of(widths: Sequence[int], n_groups: int, foundation: FoundationCard | None) -> HeatmapNetwork:
+    """Return a fresh network, with gates for the features of an encoder if it sees any."""
+    if foundation is None:
+        return HeatmapNetwork(widths, n_groups)
+    return HeatmapNetwork(widths, n_groups, foundation.use, foundation.maps)
 
 
 def read_card(weights: Path) -> Card:
