@@ -12,6 +12,7 @@ NAMES = [
     "clean_mask",
     "eikonal",
     "end_to_end",
+    "foundation_features",
     "heatmap_network",
     "heatmap_trace",
     "imaging_tasks",
