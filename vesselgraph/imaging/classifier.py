@@ -32,7 +32,7 @@ class Prediction:
     task : str
     labels : tuple of str
     probability, uncertainty, belief, disbelief : (labels,)
-        ``belief + disbelief + uncertainty = 1``; see :class:`~vesselgraph.evidence.Opinion`.
+        ``belief + disbelief + uncertainty = 1``; see :class:`~vesselgraph.subjective_logic.Opinion`.
     slice_weights : mapping of view to (n,)
         How much each slice (each cell, for 3-D encoders) counted.
     view_weights : (views,)

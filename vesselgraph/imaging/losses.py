@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vesselgraph.evidence import evidence_loss, evidence_of
 from vesselgraph.imaging_config import TrainClassifierConfig
+from vesselgraph.subjective_logic import evidence_loss, evidence_of
 
 
 def label_weights(labels: Tensor, most: float) -> Tensor:

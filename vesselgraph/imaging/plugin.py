@@ -13,11 +13,11 @@ from torch.nn import functional
 from vesselgraph.encoders.card import EncoderCard
 from vesselgraph.encoders.molre import MoLRELinear
 from vesselgraph.errors import ConfigError
-from vesselgraph.evidence import Opinion, evidence_of, opinion
 from vesselgraph.imaging.adapting import base_of, make_adapters
 from vesselgraph.imaging.decoder import PixelDecoder
 from vesselgraph.imaging.pooling import QueryPool, make_pool
 from vesselgraph.imaging_config import PluginConfig
+from vesselgraph.subjective_logic import Opinion, evidence_of, opinion
 
 Tokens = tuple[Tensor, Tensor]
 """Vectors (batch, n, channels) and their mask (batch, n), True where there is one."""

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.distributions import Beta, Dirichlet, kl_divergence
 
 from vesselgraph.errors import RangeError, ShapeError
-from vesselgraph.evidence import divergence_from_even, evidence_loss, evidence_of, opinion
+from vesselgraph.subjective_logic import divergence_from_even, evidence_loss, evidence_of, opinion
 
 amounts = st.floats(0.0, 200.0)
 
