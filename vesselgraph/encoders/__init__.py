@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vesselgraph.encoders.branches import branch_features as branch_features
     from vesselgraph.encoders.card import EncoderCard as EncoderCard
     from vesselgraph.encoders.doors import encode_volume as encode_volume
     from vesselgraph.encoders.encoded import Encoded as Encoded
@@ -27,6 +28,7 @@ _HOME = {
     "EncoderCard": "card",
     "FeatureMap": "encoded",
     "VolumeEncoder": "encoded",
+    "branch_features": "branches",
     "encode_volume": "doors",
     "find_card": "registry",
     "load_encoder": "loading",
@@ -40,6 +42,7 @@ __all__ = [
     "EncoderCard",
     "FeatureMap",
     "VolumeEncoder",
+    "branch_features",
     "encode_volume",
     "find_card",
     "load_encoder",
