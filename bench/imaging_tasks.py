@@ -34,7 +34,7 @@ from vesselgraph.space import Space
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
-QUICK = TrainClassifierConfig(n_epochs=60, batch=64, rate=3e-2, adapter_rate=1e-2)
+QUICK = TrainClassifierConfig(n_epochs=60, batch=64, rate=3e-2, query_rate=0.12, adapter_rate=1e-2)
 
 
 def fitted(tokens: Sequence[Tensor], label: Array, config: TrainClassifierConfig) -> TaskPlugin:
@@ -87,8 +87,11 @@ def pooling(args: argparse.Namespace) -> list[Row]:
                 images = torch.tensor(slice_stack(rng, y > 0, evidence != "2 slices", n_slices), dtype=torch.float32)
                 with torch.no_grad():
                     tokens.append(encoder.summaries(images[None, None])[0])  # type: ignore[union-attr]
-            for kind in ("query", "mean", "max", "last"):
-                plugin = fitted(tokens[:n], label[:n], with_plugin(seed, n_epochs, pooling=kind))
+            for kind in ("query", "query, as fast as the head", "mean", "max", "last"):
+                config = with_plugin(seed, n_epochs, pooling=kind.partition(",")[0])
+                if "fast" in kind:
+                    config = config.model_copy(update={"query_rate": config.rate * tokens[0].shape[1] ** 0.5})
+                plugin = fitted(tokens[:n], label[:n], config)
                 p, _ = answers(plugin, tokens[n:])
                 rows.append({"evidence in": evidence, "pooling": kind, "seed": seed, "AUC": auc(p, label[n:])})
     summarised("Pooling: EfficientNet-Lite0 (ImageNet) frozen, evidence in few or in all of 12 slices", rows, ["AUC"], args)
@@ -242,7 +245,7 @@ def pixels(args: argparse.Namespace) -> list[Row]:
         for weight in (0.0, 1.0):
             encoder = small_transformer(seed)
             config = with_plugin(seed, n_epochs, adapter="lora", rank=8).model_copy(
-                update={"adapter_rate": 3e-3, "rate": 3e-3, "batch": 16}
+                update={"adapter_rate": 3e-3, "rate": 3e-3, "query_rate": 0.02, "batch": 16}
             )
             with torch.random.fork_rng():
                 torch.manual_seed(seed)

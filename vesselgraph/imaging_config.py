@@ -67,7 +67,14 @@ class TrainClassifierConfig(StageConfig):
     decoder_width: int = Field(32, ge=1, le=1024, description="channels of its decoder")
     n_epochs: int = Field(60, ge=1, le=100_000, description="passes over the training cases")
     batch: int = Field(16, ge=1, description="cases a step")
-    rate: float = Field(1e-2, gt=0, le=1, description="learning rate of pooling and head at the start; it falls as a cosine")
+    rate: float = Field(1e-2, gt=0, le=1, description="learning rate of the head at the start; it falls as a cosine")
+    query_rate: float = Field(
+        0.04,
+        gt=0,
+        le=10,
+        description="the same of pooling's queries, times the root of their width: about how far a step moves a slice's score; "
+        "ten times faster they settle on slices by chance",
+    )
     adapter_rate: float = Field(1e-4, gt=0, le=1, description="the same of adapters")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="weight decay (AdamW)")
     drop_fraction: float = Field(

@@ -12,8 +12,9 @@ from vesselgraph.cli import app
 from vesselgraph.errors import CheckpointError, ConfigError, FormatError, GeometryError, InputError, RangeError
 from vesselgraph.imaging.cases import cases_of_files, read_case_list, require_values
 from vesselgraph.imaging.classifier import Classifier
-from vesselgraph.imaging.fitting import CHECKPOINT
+from vesselgraph.imaging.fitting import CHECKPOINT, _optimizer
 from vesselgraph.imaging.losses import focal_loss, label_weights, task_loss
+from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging.training import changed, train_classifier
 from vesselgraph.imaging.weights import load_task
 from vesselgraph.imaging_config import PluginConfig, TrainClassifierConfig
@@ -109,6 +110,20 @@ def test_several_views_and_unknown_labels(tmp_path):
     assert classifier.classify({"late": image_of(1)}).view_weights.tolist() == [0.0, 1.0]
     with pytest.raises(InputError, match=r"views \['venous'\]"):
         classifier.classify({"venous": image_of(1)})
+
+
+def test_queries_adapters_and_the_rest_have_rates_of_their_own():
+    config = TrainClassifierConfig(plugin=PluginConfig(adapter="molre", place="tokens"))
+    plugin = TaskPlugin(8, ("one",), config.plugin, ("a", "b"))
+    rates = {id(value): group["lr"] for group in _optimizer(plugin, config).param_groups for value in group["params"]}
+    named = {name: rates[id(value)] for name, value in plugin.trained()}
+    assert {name for name, rate in named.items() if rate == config.query_rate / 8**0.5} == {
+        "views.0.pool.query",
+        "views.1.pool.query",
+        "view_pool.query",
+    }
+    assert named["head.weight"] == config.rate
+    assert {rate for name, rate in named.items() if "experts" in name} == {config.adapter_rate}
 
 
 def test_focal_loss_and_weights_by_hand():

@@ -46,7 +46,7 @@ class Fit:
 def fit_plugin(plugin: TaskPlugin, fit: Fit, examples: Examples, *, progress: Progress = silent) -> TaskPlugin:
     """Fit a plugin in place and return it, going on from the folder's checkpoint if there is one.
 
-    AdamW, with rates of their own for adapters and the rest, falling as a cosine.
+    AdamW, with rates of their own for adapters, queries and the rest, falling as a cosine.
 
     Raises
     ------
@@ -96,12 +96,16 @@ def _step(
 
 
 def _optimizer(plugin: TaskPlugin, config: TrainClassifierConfig) -> torch.optim.AdamW:
-    named = list(plugin.trained())
-    adapters = [value for name, value in named if name.startswith("adapters.") or ".experts." in name]
-    others = [value for name, value in named if not (name.startswith("adapters.") or ".experts." in name)]
-    groups = [(others, config.rate), (adapters, config.adapter_rate)]
+    query_rate = config.query_rate / math.sqrt(plugin.width)
+    groups: dict[float, list[torch.nn.Parameter]] = {config.rate: [], query_rate: [], config.adapter_rate: []}
+    for name, value in plugin.trained():
+        if name.startswith("adapters.") or ".experts." in name:
+            rate = config.adapter_rate
+        else:
+            rate = query_rate if name.endswith(".query") else config.rate
+        groups[rate].append(value)
     return torch.optim.AdamW(
-        [{"params": values, "lr": rate, "first_rate": rate} for values, rate in groups if values],
+        [{"params": values, "lr": rate, "first_rate": rate} for rate, values in groups.items() if values],
         weight_decay=config.weight_decay,
     )
 
