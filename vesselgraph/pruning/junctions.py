@@ -150,7 +150,7 @@ def _two_forks(position: FloatArray, arms: list[_Arm], radius: float) -> tuple[F
 
 
 def _parted(graph: VesselGraph) -> tuple[VesselGraph, NDArray[np.bool_]]:
-    """Return the graph with nodes of four branches that are two forks made two, joined by a short branch, and which they are."""
+    """Return the graph with nodes of four branches that are two forks made two, joined by a short branch, and which."""
     fitted = graph.node_data.get("fitted", np.zeros(graph.n_nodes, np.bool_)).astype(bool)
     ends, position, path = graph.edge_nodes.copy(), list(graph.node_position), graph.path_position.copy()
     node_old, edge_old, row_old = list(range(graph.n_nodes)), list(range(graph.n_edges)), [np.arange(graph.n_points)]
