@@ -261,16 +261,20 @@ def test_commands_from_a_table_to_a_folder_of_answers(tmp_path):
     images = [str(tmp_path / f"{n}.nii.gz") for n in (0, 1)]
     out = tmp_path / "out"
     done = runner.invoke(
-        app, ["classify", *images, "-w", weights, "-o", str(out), "--refer-above", "0.2"], catch_exceptions=False
+        app,
+        ["classify", *images, "-w", weights, "-o", str(out), "--refer-above", "0.2", "--refer-stranger", "1"],
+        catch_exceptions=False,
     )
     assert done.exit_code == 0
     answers = json.loads((out / "predictions.json").read_text())["answers"]
     assert [one["case"] for one in answers] == ["0", "1"]
     assert 0 < answers[0]["labels"]["square"]["probability"] < 1
+    assert all(0 <= one["strangeness"] < 1 for one in answers)
     assert (out / answers[0]["heat"][""]).is_file()
     with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
         assert [row["refer"] for row in csv.DictReader(file)] == ["yes", "yes"]
     assert "<table>" in (out / "report.html").read_text()
+    assert "% of the training images" in (out / "report.html").read_text()
     assert (out / "0-classifier.png").read_bytes().startswith(b"\x89PNG")
     listed = runner.invoke(app, ["classify", "--list", str(path), "-w", weights, "-o", str(tmp_path / "all"), "--heat", "none"])
     assert listed.exit_code == 0

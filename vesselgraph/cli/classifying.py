@@ -74,6 +74,10 @@ def classify(
     refer_above: Annotated[
         float | None, typer.Option("--refer-above", min=0, max=1, help="Mark answers with more uncertainty than this.")
     ] = None,
+    refer_stranger: Annotated[
+        float | None,
+        typer.Option("--refer-stranger", min=0, max=1, help="Mark cases stranger than this share of the training images."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Say how probable each finding is, how certain that is, and where in the image it comes from."""
@@ -95,6 +99,7 @@ def classify(
             heat=None if heat is Heat.NONE else heat.value,
             heat_label=label,
             refer_above=refer_above,
+            refer_stranger=refer_stranger,
             progress=progress,
         )
     say(f"cases     {len(chosen)}", quiet)

@@ -33,6 +33,9 @@ class Prediction:
     labels : tuple of str
     probability, uncertainty, belief, disbelief : (labels,)
         ``belief + disbelief + uncertainty = 1``; see :class:`~vesselgraph.subjective_logic.Opinion`.
+    strangeness : float
+        Share of held-out training images that are less strange than this case, 0 to 1; NaN where there were too few.
+        Uncertainty does not tell images of another kind; this does.
     slice_weights : mapping of view to (n,)
         How much each slice (each cell, for 3-D encoders) counted.
     view_weights : (views,)
@@ -50,6 +53,7 @@ class Prediction:
     uncertainty: Values
     belief: Values
     disbelief: Values
+    strangeness: float
     slice_weights: Mapping[str, Values]
     view_weights: Values
     heat: Mapping[str, Volume]
@@ -162,6 +166,7 @@ class Classifier:
             uncertainty=parts[1],
             belief=parts[2],
             disbelief=parts[3],
+            strangeness=plugin.strangeness(tokens),
             slice_weights=weights,
             view_weights=_plain(answer.view_weights[0]),
             heat=found,

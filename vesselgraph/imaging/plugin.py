@@ -15,6 +15,7 @@ from vesselgraph.encoders.molre import MoLRELinear
 from vesselgraph.errors import ConfigError
 from vesselgraph.imaging.adapting import base_of, make_adapters
 from vesselgraph.imaging.decoder import PixelDecoder
+from vesselgraph.imaging.familiarity import Familiarity
 from vesselgraph.imaging.pooling import QueryPool, make_pool
 from vesselgraph.imaging_config import PluginConfig
 from vesselgraph.subjective_logic import Opinion, evidence_of, opinion
@@ -55,12 +56,21 @@ class ViewPlugin(nn.Module):
             n_experts, hidden = (config.n_experts, 0) if config.adapter == "molre" else (1, 1)
             self.experts = MoLRELinear(_identity(width), n_experts, config.rank, config.alpha, hidden)
         self.pool = make_pool(config.pooling, width)
+        self.familiarity = Familiarity(width)
 
     def set_scaling(self, tokens: Sequence[Tensor]) -> None:
         """Take mean and deviation of each channel from the vectors (n, channels) of the training cases."""
         joined = torch.cat(list(tokens))
         self.mean.copy_(joined.mean(0))
         self.deviation.copy_(joined.std(0, correction=0).clamp(min=1e-6))
+
+    def set_familiarity(self, tokens: Sequence[Tensor]) -> None:
+        """Learn where the training images lie, from their vectors (n, channels) as the plugin sees them."""
+        self.familiarity.fit(torch.stack([self.scaled(one).mean(0) for one in tokens]))
+
+    def strangeness(self, tokens: Tensor) -> float:
+        """Return how strange an image of vectors (n, channels) is, 0 to 1; NaN where too few were learned from."""
+        return float(self.familiarity.strangeness(self.scaled(tokens).mean(0, keepdim=True))[0])
 
     def scaled(self, tokens: Tensor) -> Tensor:
         """Return vectors (..., channels) as the pooling sees them, but for the experts."""
@@ -159,6 +169,15 @@ class TaskPlugin(nn.Module):
         p = raw[..., 0].sigmoid()
         u = 1.0 - 2.0 * (p - 0.5).abs()
         return Opinion(p, u, p - u / 2.0, 1.0 - p - u / 2.0)
+
+    def strangeness(self, views: Mapping[str, Tensor | None]) -> float:
+        """Return how strange a case is: that of its strangest view, from 0 to 1; NaN where too few were learned from."""
+        found = []
+        for name, part in zip(self.view_names, self.views, strict=True):
+            tokens = views.get(name)
+            if tokens is not None:
+                found.append(part.strangeness(tokens.to(self.head.weight.device)))  # type: ignore[operator]
+        return max(found) if found else math.nan
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield everything that learns, by name, each once: plugin, adapters, and the decoder if there is one."""

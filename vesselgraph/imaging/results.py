@@ -22,6 +22,8 @@ from vesselgraph.io import read_image, write_image
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
 
+_STRANGE = 0.95
+
 JSON_FILE, TABLE, PAGE = "predictions.json", "predictions.csv", "report.html"
 
 
@@ -33,6 +35,28 @@ class _Entry:
     files: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """From where on answers are handed to a person; None: never for this reason."""
+
+    uncertainty: float | None = None
+    strangeness: float | None = None
+
+    @property
+    def are_set(self) -> bool:
+        """Whether anything is marked at all."""
+        return self.uncertainty is not None or self.strangeness is not None
+
+    def refer(self, uncertainty: float, strangeness: float) -> bool:
+        """Return whether an answer is handed on; unknown strangeness is."""
+        strange = self.strangeness is not None and not strangeness <= self.strangeness
+        return strange or (self.uncertainty is not None and uncertainty > self.uncertainty)
+
+    def mark(self, uncertainty: float, strangeness: float) -> str:
+        """Return yes or no, or nothing where no limit is set."""
+        return ("yes" if self.refer(uncertainty, strangeness) else "no") if self.are_set else ""
+
+
 def classify_cases(
     classifier: Classifier,
     cases: Sequence[ImageCase],
@@ -41,6 +65,7 @@ def classify_cases(
     heat: HeatKind | None = "auto",
     heat_label: str = "",
     refer_above: float | None = None,
+    refer_stranger: float | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Classify cases by every task of a classifier and write the folder of results; return the JSON file.
@@ -59,6 +84,8 @@ def classify_cases(
         The label of the heat; empty: the most probable one.
     refer_above : float, optional
         Answers with more uncertainty than this are marked ``refer``.
+    refer_stranger : float, optional
+        So are all answers of cases that are stranger than this, or of which strangeness is not known.
     progress : Progress
 
     Raises
@@ -73,7 +100,7 @@ def classify_cases(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
-    entries = []
+    entries, limits = [], Limits(refer_above, refer_stranger)
     for number, case in enumerate(cases):
         progress(case.name, number / len(cases))
         try:
@@ -82,25 +109,23 @@ def classify_cases(
         except InputError as error:
             raise type(error)(f"{error.expected} in case {case.name}", error.got, error.do) from error
         entries += [_write_heat(case.name, one, folder) for one in said]
-    _write_json(classifier, entries, folder / JSON_FILE, refer_above)
+    _write_json(classifier, entries, folder / JSON_FILE, limits)
     rows = [
-        [one.case, one.prediction.task, label, *(f"{value:.6f}" for value in values), _mark(values[1], refer_above)]
+        [one.case, one.prediction.task, label]
+        + [f"{value:.6f}" for value in (*values, one.prediction.strangeness)]
+        + [limits.mark(values[1], one.prediction.strangeness)]
         for one in entries
         for label, *values in _rows(one.prediction)
     ]
-    header = ["case", "task", "label", "probability", "uncertainty", "belief", "disbelief", "refer"]
+    header = ["case", "task", "label", "probability", "uncertainty", "belief", "disbelief", "strangeness", "refer"]
     write_rows(folder / TABLE, header, rows)
-    _write_page(entries, folder / PAGE, classifier, refer_above)
+    _write_page(entries, folder / PAGE, classifier, limits)
     return folder / JSON_FILE
 
 
 def _rows(one: Prediction) -> list[tuple[str, float, float, float, float]]:
     parts = (one.probability, one.uncertainty, one.belief, one.disbelief)
     return [(label, *(float(part[k]) for part in parts)) for k, label in enumerate(one.labels)]  # type: ignore[misc]
-
-
-def _mark(uncertainty: float, refer_above: float | None) -> str:
-    return "" if refer_above is None else "yes" if uncertainty > refer_above else "no"
 
 
 def _write_heat(case: str, one: Prediction, folder: Path) -> _Entry:
@@ -115,7 +140,7 @@ def _write_heat(case: str, one: Prediction, folder: Path) -> _Entry:
     return _Entry(case, one, pictures, files)
 
 
-def _write_json(classifier: Classifier, entries: Sequence[_Entry], path: Path, refer_above: float | None) -> None:
+def _write_json(classifier: Classifier, entries: Sequence[_Entry], path: Path, limits: Limits) -> None:
     backbone = classifier.backbone
     answers: list[dict[str, Any]] = []
     for one in entries:
@@ -123,13 +148,14 @@ def _write_json(classifier: Classifier, entries: Sequence[_Entry], path: Path, r
         labels = {}
         for label, p, u, b, d in _rows(said):
             labels[label] = {"probability": p, "uncertainty": u, "belief": b, "disbelief": d}
-            if refer_above is not None:
-                labels[label]["refer"] = u > refer_above
+            if limits.are_set:
+                labels[label]["refer"] = limits.refer(u, said.strangeness)
         answers.append(
             {
                 "case": one.case,
                 "task": said.task,
                 "labels": labels,
+                "strangeness": round(said.strangeness, 6) if np.isfinite(said.strangeness) else None,
                 "slice_weights": {view: np.round(values, 6).tolist() for view, values in said.slice_weights.items()},
                 "view_weights": np.round(said.view_weights, 6).tolist(),
                 "heat": one.files,
@@ -155,15 +181,23 @@ def _bar(kind: str, share: float) -> str:
     return f'<span class="{kind}" style="width:{100 * share:.0f}px"></span>'
 
 
-def _write_page(entries: Sequence[_Entry], path: Path, classifier: Classifier, refer_above: float | None) -> None:
+def _strangeness(share: float) -> str:
+    if not np.isfinite(share):
+        return "Too few training images to say whether this one is of their kind."
+    said = f"Stranger than {100 * share:.0f} % of the training images."
+    warning = " <strong>It may be of another kind than was learned from; then the answers mean nothing.</strong>"
+    return said + (warning if share >= _STRANGE else "")
+
+
+def _write_page(entries: Sequence[_Entry], path: Path, classifier: Classifier, limits: Limits) -> None:
     parts = [_HEAD, f"<p>Encoder: {html.escape(classifier.backbone.name)}</p>"]
     for one in entries:
         parts.append(f"<h2>{html.escape(one.case)}: {html.escape(one.prediction.task)}</h2>")
-        parts.append(
-            "<table><tr><th>label<th>probability<th>uncertainty<th>belief, uncertainty" + ("<th>refer" if refer_above else "")
-        )
+        parts.append(f"<p>{_strangeness(one.prediction.strangeness)}</p>")
+        refer = "<th>refer" if limits.are_set else ""
+        parts.append(f"<table><tr><th>label<th>probability<th>uncertainty<th>belief, uncertainty{refer}")
         for label, p, u, b, _ in _rows(one.prediction):
-            mark = f"<td>{_mark(u, refer_above)}" if refer_above else ""
+            mark = f"<td>{limits.mark(u, one.prediction.strangeness)}" if limits.are_set else ""
             parts.append(f"<tr><td>{html.escape(label)}<td>{p:.3f}<td>{u:.3f}<td>{_bar('bar', b)}{_bar('bar doubt', u)}{mark}")
         parts.append("</table>")
         for view, picture in one.pictures.items():

@@ -99,6 +99,7 @@ def train_classifier(
     if config.drop_fraction:
         cases, dropped = _without_doubtful(config, looker, listed, folder, progress)
     plugin = _fit(config, looker, listed, cases, folder, progress)
+    _remember(looker, plugin, cases)
     judged_on = next((split for split in ("test", "validation") if listed.of(split)), "")
     scores = _judge(config, looker, plugin, listed, judged_on, folder) if judged_on else {}
     card = _card(config, backbone, listed, scores)
@@ -160,6 +161,15 @@ def _fit(
     examples = _Examples(looker, plugin, cases, config)
     fit = Fit(config, folder, label_weights(known, config.most_weight), known)
     return fit_plugin(plugin, fit, examples, progress=lambda text, share: progress(text, 0.5 + 0.5 * share))
+
+
+def _remember(looker: Looker, plugin: TaskPlugin, cases: list[ImageCase]) -> None:
+    """Let a fitted plugin learn what its training images look like, through its adapters where there are any."""
+    seen = [looker.views(plugin, case.images) for case in cases]
+    for view, part in zip(plugin.view_names, plugin.views, strict=True):
+        tokens = [one[view].to(plugin.head.weight.device) for one in seen if one[view] is not None]  # type: ignore[union-attr]
+        if tokens:
+            part.set_familiarity(tokens)  # type: ignore[operator]
 
 
 class _Examples:

@@ -42,7 +42,7 @@ class TaskCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = "classifier"
-    version: int = 1
+    version: int = 2
     labels: tuple[str, ...]
     views: tuple[str, ...]
     encoder: str
@@ -90,9 +90,9 @@ def read_task_card(path: str | Path) -> TaskCard:
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(f"expected a classifier's card at {beside}; got {reason}; keep both files together") from error
-    if (card.kind, card.version) != ("classifier", 1):
+    if (card.kind, card.version) != ("classifier", 2):
         raise CheckpointError(
-            f"expected a card of kind classifier, version 1; got {card.kind}, version {card.version}; use such weights"
+            f"expected a card of kind classifier, version 2; got {card.kind}, version {card.version}; use such weights"
         )
     return card
 
