@@ -63,10 +63,11 @@ class HeatmapConfig(StageConfig):
     A network brings its own step; the other settings of the ridge filter hold for the ridge heat it is multiplied by.
     """
 
-    method: Literal["auto", "ridge", "network"] = Field(
+    method: Literal["auto", "ridge", "network", "mask"] = Field(
         "auto",
-        description="ridge: a filter, no training; network: trained weights; auto: the network in an organ that looks like the "
-        "liver on CT, else the filter; the record says which and why",
+        description="ridge: a filter, no training; network: trained weights; mask: the image itself is a drawing of vessels; "
+        "auto: mask for an image of two values, the network in an organ that looks like the liver on CT, else the filter; "
+        "the record says which and why",
     )
     weights: str = Field("", description="weights of the network (.safetensors, its card .json beside); empty: those shipped")
     encoder_weights: str = Field(

@@ -173,6 +173,7 @@ def _run_stages(
     if heatmap is None or mask is not None:
         _warn_about_region(region, mask, log)
     organ = None if region.kind == "whole" else region.organ
+    seen = None if phases is None else phases.reference
     with log.stage("heatmap"):
         if heatmap is not None:
             log.choose("heatmap", heatmap.source, "It was given.")
@@ -183,14 +184,17 @@ def _run_stages(
             log.choose("heatmap", method, why)
             chosen = config.heatmap.model_copy(update={"method": method})
             heatmap = predict_heatmap(image, chosen, region=region.mask, organ=region.organ, progress=progress)
+            if method == "mask":
+                log.warn(f"The image was traced as a vessel mask. {why} To filter it as an image, set heatmap.method to ridge.")
+                # As an image it shows nothing more.
+                seen = None
     with log.stage("trace"):
-        seen = None if phases is None else phases.reference
         overcomplete = trace(heatmap, config.trace, image=seen, region=region.mask, progress=progress)
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:
             judged = judge(overcomplete, config.prune, image=seen, organ=region.organ, heatmap=heatmap, progress=progress)
-            graph = prune(judged, config.prune, progress=progress)
+            graph = prune(judged, config.prune, organ=organ, heatmap=heatmap, progress=progress)
         if graph.n_edges:
             graph = root_trees(graph, points=planted[0], labels=planted[1], organ=organ)
     if graph.n_edges == 0:

@@ -7,7 +7,7 @@ from importlib import import_module
 import numpy as np
 
 from vesselgraph.config import HeatmapConfig
-from vesselgraph.errors import ShapeError
+from vesselgraph.errors import InputError, ShapeError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.ridge import ridge_heat
 from vesselgraph.progress import Progress, silent
@@ -21,11 +21,17 @@ _MOST_SPREAD = 60.0
 """Median and robust deviation of an organ that the network may take for a liver: native to late portal, at most very noisy."""
 
 
-def choose_method(config: HeatmapConfig, image: Volume | PhaseSet, organ: Volume | None) -> tuple[str, str]:
-    """Return ``"ridge"`` or ``"network"``, and the reason in a sentence.
+_MOST_LEVELS = 16
+_LEAST_BACKGROUND = 0.9
+"""A drawing has two values, or at most so many if so much of it is exactly the lowest: masks smoothed along their border."""
 
-    "auto" takes the network where it is known to see more: in an organ as bright and even as the liver on CT. Networks that
-    learned livers find next to nothing in lungs, brains or images on another scale.
+
+def choose_method(config: HeatmapConfig, image: Volume | PhaseSet, organ: Volume | None) -> tuple[str, str]:
+    """Return ``"mask"``, ``"ridge"`` or ``"network"``, and the reason in a sentence.
+
+    "auto" takes an image for a mask where no scanner could have made it: only two values, or few values nearly all of which
+    are exactly the lowest. It takes the network where that is known to see more: in an organ as bright and even as the liver
+    on CT. Networks that learned livers find next to nothing in lungs, brains or images on another scale.
 
     Parameters
     ----------
@@ -44,9 +50,19 @@ def choose_method(config: HeatmapConfig, image: Volume | PhaseSet, organ: Volume
     'network'
     >>> choose_method(HeatmapConfig(), image, None)
     ('ridge', 'No organ was found or given, and the network knows livers.')
+    >>> drawn = image.with_array(np.eye(4)[:, :, None] * np.full(4, 255.0))
+    >>> choose_method(HeatmapConfig(), drawn, None)
+    ('mask', 'The image holds 2 values, 75 % of it the lowest: vessels that were drawn.')
     """
     if config.method != "auto":
         return config.method, "As asked for."
+    if not isinstance(image, PhaseSet) and config.polarity == "bright":
+        n_levels, background = _levels(image)
+        if n_levels == 2 or (2 < n_levels <= _MOST_LEVELS and background >= _LEAST_BACKGROUND):
+            return (
+                "mask",
+                f"The image holds {n_levels} values, {100 * background:.3g} % of it the lowest: vessels that were drawn.",
+            )
     if organ is None:
         return "ridge", "No organ was found or given, and the network knows livers."
     if config.polarity == "dark" or config.step is not None:
@@ -60,6 +76,17 @@ def choose_method(config: HeatmapConfig, image: Volume | PhaseSet, organ: Volume
     if _LIVER_HU[0] <= middle <= _LIVER_HU[1] and spread <= _MOST_SPREAD:
         return "network", f"{seen}, as the liver has on CT."
     return "ridge", f"{seen}; the network knows livers, {_LIVER_HU[0]:.0f} to {_LIVER_HU[1]:.0f} +- {_MOST_SPREAD:.0f} HU."
+
+
+def _levels(image: Volume) -> tuple[int, float]:
+    """Return how many values an image holds (0: many) and which share of it is exactly the lowest."""
+    low, high = image.array.min(), image.array.max()
+    is_low = image.array == low
+    background = float(is_low.mean())
+    if low < high and (is_low | (image.array == high)).all():
+        return 2, background
+    # Sorted only if little is left to sort.
+    return (len(np.unique(image.array[~is_low])) + 1 if background >= _LEAST_BACKGROUND else 0), background
 
 
 def require_network(config: HeatmapConfig) -> None:
@@ -87,7 +114,8 @@ def predict_heatmap(
 ) -> Heatmap:
     """Return the centerline heatmap of an image, by the ridge filter or by a trained network (:func:`choose_method`).
 
-    The ridge filter takes every phase alone, and each voxel the hottest; a network sees all phases together.
+    The ridge filter takes every phase alone, and each voxel the hottest; a network sees all phases together. An image that is
+    a mask itself ("mask") is passed on as one: 1 above its lowest value, on its own grid.
 
     Parameters
     ----------
@@ -117,7 +145,7 @@ def predict_heatmap(
     SpaceMismatchError
         The region lies on another grid than the image.
     InputError
-        The region holds no contrast.
+        The region holds no contrast, or several phases are to be taken for one mask.
     CheckpointError
         A network is asked for and its weights are missing or damaged.
     BackendUnavailableError
@@ -129,7 +157,10 @@ def predict_heatmap(
     only through partial volume, and its radius is then overestimated.
     """
     config = config or HeatmapConfig()
-    if choose_method(config, image, organ)[0] == "network":
+    method = choose_method(config, image, organ)[0]
+    if method == "mask":
+        return _drawn(image)
+    if method == "network":
         # Loads torch and MONAI, which the ridge filter does without.
         network = import_module("vesselgraph.heatmap.prediction")
         predicted: Heatmap = network.predict_with_network(image, config, region=region, organ=organ, progress=progress)
@@ -160,3 +191,13 @@ def predict_heatmap(
         np.copyto(radius, phase_radius, where=phase_heat > heat)
         np.maximum(heat, phase_heat, out=heat)
     return Heatmap(Volume(heat, space, "heat"), Volume(radius, space, "radius"), "ridge")
+
+
+def _drawn(image: Volume | PhaseSet) -> Heatmap:
+    """Return an image that is a mask as the heatmap it is."""
+    if isinstance(image, PhaseSet):
+        raise InputError("one mask as the image", f"{len(image)} phases", "give one image, or set heatmap.method")
+    vessels = image.array > image.array.min()
+    if not vessels.any():
+        raise InputError("a mask with some vessel", f"the constant value {image.array.flat[0]:g}", "check the file")
+    return Heatmap(image.with_array(vessels.astype(np.float32), "heat"), source="mask")
