@@ -31,6 +31,26 @@ def _frozen(values: ArrayLike, shape: tuple[int, ...], name: str) -> FloatArray:
     return array
 
 
+def _each_axis(ufunc: np.ufunc, points: FloatArray, values: FloatArray) -> FloatArray:
+    """Return a ufunc of points (..., 3) and one value an axis; many go axis by axis, as broadcasting over three is slow."""
+    if points.ndim < 2 or points.shape[-1] != 3:
+        return np.asarray(ufunc(points, values))
+    result = np.empty(points.shape)
+    for axis in range(3):
+        ufunc(points[..., axis], values[axis], out=result[..., axis])
+    return result
+
+
+def _turned(points: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return ``points @ matrix``; many without BLAS, whose threads cost more than three products, and without products by 0."""
+    if points.ndim < 2 or points.shape[-1] != 3:
+        return np.asarray(points @ matrix)
+    result = np.zeros(points.shape)
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        result[..., column] += points[..., row] * matrix[row, column]
+    return result
+
+
 class Rebuilt:
     """Base of frozen dataclasses: copying and pickling call the constructor, so that a copy is checked and read-only too."""
 
@@ -120,13 +140,13 @@ class Space(Rebuilt):
 
     def to_world(self, index: ArrayLike) -> FloatArray:
         """Return the world positions, (..., 3) mm, of (possibly fractional) indices (..., 3) in array order."""
-        scaled = np.asarray(index, dtype=np.float64) * self.spacing
-        return np.asarray(scaled @ self.direction.T + self.origin)
+        scaled = _each_axis(np.multiply, np.asarray(index, dtype=np.float64), self.spacing)
+        return _each_axis(np.add, _turned(scaled, self.direction.T), self.origin)
 
     def to_index(self, position: ArrayLike) -> FloatArray:
         """Return the fractional indices, (..., 3) in array order, of world positions (..., 3) mm."""
-        relative = np.asarray(position, dtype=np.float64) - self.origin
-        return np.asarray((relative @ self.direction) / self.spacing)
+        relative = _each_axis(np.subtract, np.asarray(position, dtype=np.float64), self.origin)
+        return _each_axis(np.divide, _turned(relative, self.direction), self.spacing)
 
     def vector_to_world(self, vector: ArrayLike) -> FloatArray:
         """Return world vectors (..., 3) mm of vectors (..., 3) given in index steps; the origin plays no part."""
