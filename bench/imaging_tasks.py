@@ -1,4 +1,4 @@
-"""Image classification on small tasks with a known answer: pooling, adapters, uncertainty, pixel supervision, pretraining.
+"""Image classification on small tasks with a known answer: pooling, adapters, pixel supervision, pretraining.
 
 Every arm of a task sees the same cases and the same schedule; where there is one, a setting is shown in which the newer method
 should lose.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from vesselgraph.imaging.decoder import pixel_loss
 from vesselgraph.imaging.fitting import Fit, fit_plugin
 from vesselgraph.imaging.losses import label_weights
 from vesselgraph.imaging.plugin import TaskPlugin
-from vesselgraph.imaging.scores import auc, auc_at, calibration_error, doubts, rejection_curve
+from vesselgraph.imaging.scores import auc
 from vesselgraph.imaging_config import PluginConfig, TrainClassifierConfig
 from vesselgraph.space import Space
 
@@ -75,18 +76,32 @@ def slice_stack(rng: np.random.Generator, positive: bool, diffuse: bool, n_slice
     return stack + (6.0 if positive and diffuse else 0.0)
 
 
+@cache
+def slice_encoder() -> Any:
+    return load_encoder("efficientnet-lite0", config=SliceConfig(scale=2.0))
+
+
+def seen(stack: Array) -> Tensor:
+    """Return the vectors of a stack's slices, (n, 1280)."""
+    with torch.no_grad():
+        tokens: Tensor = slice_encoder().summaries(torch.tensor(stack, dtype=torch.float32)[None, None])[0]
+    return tokens
+
+
+@cache
+def stacks(seed: int, evidence: str, n: int, n_slices: int) -> tuple[list[Tensor], Array]:
+    """Return the vectors of ``n`` stacks, every second with the finding, and their labels."""
+    rng = np.random.default_rng([seed, evidence == "2 slices"])
+    label = (np.arange(n) % 2).astype(float)
+    return [seen(slice_stack(rng, y > 0, evidence != "2 slices", n_slices)) for y in label], label
+
+
 def pooling(args: argparse.Namespace) -> list[Row]:
     n, n_slices, n_epochs = (12, 6, 3) if args.small else (80, 12, 60)
-    encoder, rows = load_encoder("efficientnet-lite0", config=SliceConfig(scale=2.0)), []
+    rows = []
     for evidence in ("2 slices", "all slices"):
         for seed in args.seeds:
-            rng = np.random.default_rng([seed, evidence == "2 slices"])
-            label = (np.arange(2 * n) % 2).astype(float)
-            tokens = []
-            for y in label:
-                images = torch.tensor(slice_stack(rng, y > 0, evidence != "2 slices", n_slices), dtype=torch.float32)
-                with torch.no_grad():
-                    tokens.append(encoder.summaries(images[None, None])[0])  # type: ignore[union-attr]
+            tokens, label = stacks(seed, evidence, 2 * n, n_slices)
             for kind in ("query", "query, as fast as the head", "mean", "max", "last"):
                 config = with_plugin(seed, n_epochs, pooling=kind.partition(",")[0])
                 if "fast" in kind:
@@ -135,67 +150,6 @@ def adapters(args: argparse.Namespace) -> list[Row]:
                 row = {"contexts": contexts, "cases": n, "arm": arm, "seed": seed, "AUC": auc(p, label[n:])}
                 rows.append(row | {"parameters": plugin.n_trained()})
     summarised("Adapters on the slices' vectors: hidden contexts that turn the features", rows, ["AUC"], args, ("parameters",))
-    return rows
-
-
-# Uncertainty: a region of coin flips, and cases of a kind never seen.
-
-
-def doubtful(rng: np.random.Generator, n: int, kind: str, test: bool) -> tuple[list[Tensor], Array]:
-    """Return vectors (one slice, 16 channels) and labels; some are coin flips, of another kind, or mislabelled."""
-    x = rng.normal(size=(n, 16))
-    label = (x[:, 0] + 0.5 * x[:, 1] > 0).astype(float)
-    if kind == "coin flips":
-        flip = x[:, 2] > 0.8
-        label[flip] = rng.integers(2, size=int(flip.sum()))
-    elif kind.startswith("other kind") and test:
-        strange = rng.random(n) < 0.2
-        x[strange] = 3.0 * x[strange] if kind == "other kind, far out" else 0.2 * x[strange] + 5.0 * np.eye(16)[15]
-        label[strange] = rng.integers(2, size=int(strange.sum()))
-    elif kind == "mislabelled" and not test:
-        wrong = (x[:, 2] > 0.8) & (rng.random(n) < 0.8)
-        label[wrong] = 0.0
-    return list(torch.tensor(x[:, None], dtype=torch.float32)), label
-
-
-def uncertainty(args: argparse.Namespace) -> list[Row]:
-    n, n_epochs, rows = (40, 2, []) if args.small else (600, 60, [])
-    for kind in ("coin flips", "other kind, between", "other kind, far out", "mislabelled"):
-        for seed in args.seeds:
-            rng = np.random.default_rng(seed)
-            tokens, label = doubtful(rng, n, kind, test=False)
-            seen, truth = doubtful(rng, 1000, kind, test=True)
-            plugin = fitted(tokens, label, with_plugin(seed, n_epochs))
-            p, u = answers(plugin, seen)
-            common = {"trouble": kind, "seed": seed, "ECE": calibration_error(p, truth)}
-            for order, doubt in doubts(p, u, seed).items():
-                row = {"AURC": rejection_curve(p, truth, doubt).area, "AUC": auc(p, truth)}
-                rows.append(common | {"order": order} | row | {"AUC, 25 % rejected": auc_at(p, truth, doubt, 0.75)})
-    summarised(
-        "Rejection by evidential uncertainty against its controls", rows, ["AURC", "AUC", "AUC, 25 % rejected", "ECE"], args
-    )
-    return rows
-
-
-def relearning(args: argparse.Namespace) -> list[Row]:
-    """Leave the most uncertain out-of-fold training cases out, against as many at random."""
-    n, n_epochs, rows = (40, 2, []) if args.small else (600, 60, [])
-    for kind in ("coin flips", "mislabelled"):
-        for seed in args.seeds:
-            rng = np.random.default_rng(seed)
-            tokens, label = doubtful(rng, n, kind, test=False)
-            seen, truth = doubtful(rng, 1000, kind, test=True)
-            config, fold, doubt = with_plugin(seed, n_epochs), rng.permutation(n) % 5, np.zeros(n)
-            for k in range(5):
-                learned, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-                plugin = fitted([tokens[i] for i in learned], label[learned], config)
-                doubt[held] = answers(plugin, [tokens[i] for i in held])[1]
-            for arm, order in (("none", None), ("uncertain", -doubt), ("random", rng.random(n))):
-                for share in (0.05, 0.15) if order is not None else (0.0,):
-                    kept = np.arange(n) if order is None else np.sort(np.argsort(order)[int(share * n) :])
-                    p, _ = answers(fitted([tokens[i] for i in kept], label[kept], config), seen)
-                    rows.append({"trouble": kind, "left out": arm, "share": share, "seed": seed, "AUC": auc(p, truth)})
-    summarised("Learning again without the most uncertain cases", rows, ["AUC"], args)
     return rows
 
 
@@ -366,24 +320,27 @@ def summarised(
 TASKS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "pooling": pooling,
     "adapters": adapters,
-    "uncertainty": uncertainty,
-    "relearning": relearning,
     "pixels": pixels,
     "pretraining": pretraining,
 }
 
 
 def main() -> None:
+    run_tasks(TASKS, __doc__ or "", "imaging_tasks")
+
+
+def run_tasks(tasks: dict[str, Callable[[argparse.Namespace], list[Row]]], description: str, name: str) -> None:
+    """Run the tasks the command line names, all by default."""
     args = arguments(
-        __doc__ or "", more=lambda parser: parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+        description, more=lambda parser: parser.add_argument("--tasks", nargs="+", choices=list(tasks), default=list(tasks))
     )
     results = {}
-    for name in args.tasks:
+    for task in args.tasks:
         with Clock() as clock:
-            results[name] = {"rows": TASKS[name](args)}
-        results[name]["cpu_seconds"] = clock.cpu
-        print(f"{name}: {clock.cpu:.0f} CPU s")
-    finish(args, "imaging_tasks", results)
+            results[task] = {"rows": tasks[task](args)}
+        results[task]["cpu_seconds"] = clock.cpu
+        print(f"{task}: {clock.cpu:.0f} CPU s")
+    finish(args, name, results)
 
 
 if __name__ == "__main__":

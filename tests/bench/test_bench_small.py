@@ -16,6 +16,7 @@ NAMES = [
     "heatmap_network",
     "heatmap_trace",
     "imaging_tasks",
+    "imaging_uncertainty",
     "mesh",
     "metric_errors",
     "overcomplete",
