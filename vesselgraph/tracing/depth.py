@@ -55,6 +55,14 @@ def _best_towards(neighbours, before, i, slot, room, best):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True)
+def _take_faces(begin, end, neighbours, faces):  # type: ignore[no-untyped-def]
+    """Copy the neighbours that share a face along rows and planes: four of 26, so that looking along them stays in the cache."""
+    for i in range(begin, end):
+        faces[i, 0], faces[i, 1] = neighbours[i, _ROW_DOWN], neighbours[i, _ROW_UP]
+        faces[i, 2], faces[i, 3] = neighbours[i, _PLANE_DOWN], neighbours[i, _PLANE_UP]
+
+
+@njit(cache=True, nogil=True)
 def along_axis(begin, end, voxels, neighbours, axis, n_along, down, up, before, after):  # type: ignore[no-untyped-def]
     """Fill ``after`` with the squared distances that also look along ``axis``."""
     for i in range(begin, end):
@@ -91,7 +99,9 @@ def depth_of(foreground: Foreground, limit: int | None = None) -> NDArray[np.flo
     other = np.empty(len(foreground), np.int32)
     planes, rows, columns = foreground.shape
     voxels, row_start, neighbours = foreground.voxels, foreground.row_start, foreground.neighbours
+    faces = np.empty((len(voxels), 4), np.int32)
+    run_parts(lambda a, b: _take_faces(a, b, neighbours, faces), len(voxels))
     run_parts(lambda a, b: along_columns(a, b, voxels, row_start, columns, largest, squared), planes * rows)
-    run_parts(lambda a, b: along_axis(a, b, voxels, neighbours, 1, rows, _ROW_DOWN, _ROW_UP, squared, other), len(voxels))
-    run_parts(lambda a, b: along_axis(a, b, voxels, neighbours, 0, planes, _PLANE_DOWN, _PLANE_UP, other, squared), len(voxels))
+    run_parts(lambda a, b: along_axis(a, b, voxels, faces, 1, rows, 0, 1, squared, other), len(voxels))
+    run_parts(lambda a, b: along_axis(a, b, voxels, faces, 0, planes, 2, 3, other, squared), len(voxels))
     return np.sqrt(squared, dtype=np.float32)
