@@ -96,9 +96,9 @@ def test_vtp_is_what_vtk_slicer_and_vmtk_expect(rich: VesselGraph, tmp_path: Pat
         np.testing.assert_array_equal(vtk_to_numpy(poly.GetPointData().GetArray(name)), rich.path_radius)
     for name in ("CenterlineIds", "GroupIds", "TractIds", "Blanking"):
         assert poly.GetCellData().GetArray(name).IsA("vtkIntArray"), name
-    cell = {name: vtk_to_numpy(poly.GetCellData().GetArray(name)).tolist() for name in ("BranchId", "TreeId", "Length")}
+    cell = {name: vtk_to_numpy(poly.GetCellData().GetArray(name)).tolist() for name in ("BranchId", "RootedTreeId", "Length")}
     assert cell["BranchId"] == [0, 1, 2, 3]
-    assert cell["TreeId"] == [1, 1, 1, 0]
+    assert cell["RootedTreeId"] == [1, 1, 1, 0]
     assert cell["Length"][0] == 10.0
     assert vtk_to_numpy(poly.GetCellData().GetArray("Tortuosity"))[1] == pytest.approx(np.sqrt(2))
     assert poly.GetFieldData().GetAbstractArray("SPACE").GetValue(0) == "LPS"

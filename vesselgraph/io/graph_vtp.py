@@ -31,7 +31,13 @@ META = "VesselGraph"
 _VERSION = 1
 _SNAP = 1e-3
 # Names other tools know, for columns the stages agree on.
-_ALIAS = {"tree_id": "TreeId", "score": "Score", "presence": "Presence"}
+_ALIAS = {
+    "tree": "TreeId",
+    "tree_confidence": "TreeConfidence",
+    "tree_id": "RootedTreeId",
+    "score": "Score",
+    "presence": "Presence",
+}
 _TAKEN = {
     "node": {META, "SPACE", "UNIT", "NodePosition", "NodeRadius"},
     "edge": {"BranchId", "StartNode", "EndNode", "Length", "Tortuosity", "CenterlineIds", "GroupIds", "TractIds", "Blanking"},

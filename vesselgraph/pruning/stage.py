@@ -18,6 +18,7 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
 from vesselgraph.pruning.junctions import settle_junctions
+from vesselgraph.pruning.naming import name_trees
 from vesselgraph.pruning.presence import separate_trees
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
 from vesselgraph.volume import Heatmap, Volume
@@ -147,7 +148,14 @@ def require_pruner(config: PruneConfig, heat: str = "") -> None:
             )
 
 
-def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Progress = silent) -> VesselGraph:
+def prune(
+    graph: VesselGraph,
+    config: PruneConfig | None = None,
+    *,
+    organ: Volume | None = None,
+    heatmap: Heatmap | None = None,
+    progress: Progress = silent,
+) -> VesselGraph:
     """Return the rooted trees of the branches that are believed.
 
     Parameters
@@ -156,6 +164,9 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
         Over-complete; one that :func:`judge` has returned (with a ``keep`` column) is taken as judged.
     config : PruneConfig, optional
         Thresholds and costs.
+    organ, heatmap : optional
+        The whole liver (bool, without the rim of the region) and the heatmap. With both, and a heatmap of a network, the trees
+        are named.
     progress : Progress
         Called with the step and its done fraction.
 
@@ -163,8 +174,9 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     -------
     graph : VesselGraph
         Branches run away from their root. Node columns ``root`` and, if not from a mask, ``contact``: where trees that
-        touched were parted. Edge columns ``tree_id`` (1... by falling length) and ``score``; learned also ``presence`` and
-        ``tree``, and trees of different names do not meet. Of the rules, loops whose every point is hot stay, unless they
+        touched were parted. Edge columns ``tree_id`` (1... by falling length) and ``score``; learned also ``presence``. Named
+        trees have the edge columns ``tree`` (1 portal, 2 hepatic, 3 artery, 0 not clear) and ``tree_confidence``, and trees
+        of different names do not meet. Of the rules, loops whose every point is hot stay, unless they
         are too narrow for a hole between their vessels.
 
     Raises
@@ -175,14 +187,18 @@ def prune(graph: VesselGraph, config: PruneConfig | None = None, *, progress: Pr
     config = config or PruneConfig()
     judged = graph if "keep" in graph.edge_data else judge(graph, config, progress=progress)
     kept, _ = subset(judged, edges=judged.edge_data["keep"].astype(bool), drop_isolated=True)
-    drop = {"keep", "reason"}
-    kept = _without(kept, drop)
+    is_liver = organ is not None and heatmap is not None and heatmap.identity is not None
+    kept = _without(kept, {"keep", "reason"} | ({"tree"} if is_liver else set()))
     if "tree" in kept.edge_data:
         kept = separate_trees(kept)
     merged = settle_junctions(merge_degree_two(kept)[0])
     if "wall_step" not in merged.edge_data:
         # What a mask shows to hang together is one tree.
-        merged = part_contacts(without_bulbs(merged))
+        merged = without_bulbs(merged)
+        if organ is not None and heatmap is not None and heatmap.identity is not None:
+            merged = name_trees(merged, organ, heatmap)
+        else:
+            merged = part_contacts(merged)
     root = np.zeros(merged.n_nodes, np.bool_)
     root[choose_roots(merged)] = True
     component = connected_components(merged)
