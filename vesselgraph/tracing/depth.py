@@ -56,7 +56,7 @@ def _best_towards(neighbours, before, i, slot, room, best):  # type: ignore[no-u
 
 @njit(cache=True, nogil=True)
 def _take_faces(begin, end, neighbours, faces):  # type: ignore[no-untyped-def]
-    """Copy the neighbours that share a face along rows and planes: four of 26, so that looking along them stays in the cache."""
+    """Copy the neighbours that share a face along rows and planes: four of 26, which stay in the cache."""
     for i in range(begin, end):
         faces[i, 0], faces[i, 1] = neighbours[i, _ROW_DOWN], neighbours[i, _ROW_UP]
         faces[i, 2], faces[i, 3] = neighbours[i, _PLANE_DOWN], neighbours[i, _PLANE_UP]
