@@ -77,7 +77,7 @@ def test_a_traced_study_survives_the_disk_and_is_labelled_by_what_can_be_seen(ru
     ]
     assert wanted[0] > wanted[1] >= wanted[2]
     graph = LabelledGraph.of(case, CONFIG)
-    real = graph.labels.presence == 1
+    real = graph.presence >= 0.5
     assert real.any()
     assert graph.scores(real)[2] > graph.scores(np.ones(len(real), np.bool_))[2]
 

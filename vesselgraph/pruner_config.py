@@ -21,11 +21,11 @@ class TrainPrunerConfig(StageConfig):
     """
 
     studies: StudyRanges = StudyRanges(shape=(112, 112, 112))
-    n_studies: int = Field(40, ge=1, description="generated studies to learn from")
+    n_studies: int = Field(24, ge=1, description="generated studies to learn from")
     n_validation: int = Field(12, ge=1, le=1000, description="generated studies to choose and calibrate on, seeds just below")
     first_seed: int = Field(200_000, ge=1000, description="seed of the first study; none the heatmap network learned from")
     whole: StudyRanges = StudyRanges(shape=(176, 192, 240), center_x=(-34, -26), center_y=(-15, -7), center_z=(-14, -6))
-    n_whole: int = Field(9, ge=0, description="further studies to learn from, drawn from `whole`: they show the whole liver")
+    n_whole: int = Field(5, ge=0, description="further studies to learn from, drawn from `whole`: they show the whole liver")
     first_whole_seed: int = Field(200_100, ge=1000, description="seed of the first of these")
     views: tuple[Shown, ...] = Field(
         ("portal", "portal", "unknown", "portal", "all", "portal", "delayed", "portal", "arterial", "portal"),
@@ -39,20 +39,19 @@ class TrainPrunerConfig(StageConfig):
         0.05, ge=0, le=1, description="true vessels less clear than this (0 to 1, from calibre and contrast) count as not there"
     )
     sure_clarity: float = Field(
-        0.5, ge=0, le=1, description="from here on they count as there; in between they count neither way"
+        0.5, ge=0, le=1, description="scored are those from here on; those in between count neither way then"
     )
-    piece_length: float = Field(12.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
+    piece_length: float = Field(8.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
     groups: tuple[str, ...] = Field(
-        ("heat", "geometry", "position", "evidence", "contrast", "region", "place", "network"),
+        ("heat", "geometry", "position", "evidence", "contrast"),
         description="feature groups the network is told; network only for heatmaps of one",
     )
-    width: int = Field(64, ge=8, le=512, description="channels between layers")
-    n_layers: int = Field(4, ge=0, le=12, description="attention layers")
+    width: int = Field(48, ge=8, le=512, description="channels between layers")
+    n_layers: int = Field(3, ge=0, le=12, description="attention layers")
     n_heads: int = Field(4, ge=1, le=16, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in training")
     feature_noise: float = Field(0.05, ge=0, le=1, description="noise on the features in training, share of their deviation")
     rate: float = Field(2e-3, gt=0, le=0.1, description="learning rate at the start; it falls as a cosine")
     weight_decay: float = Field(1e-3, ge=0, le=1, description="weight decay")
-    n_epochs: int = Field(60, ge=1, le=10_000, description="passes over the training graphs")
-    tree_weight: float = Field(0.3, ge=0, le=10, description="weight of naming the tree against that of being real")
+    n_epochs: int = Field(20, ge=1, le=10_000, description="passes over the training graphs")
     seed: int = Field(0, ge=0, description="seed of weights, order and dropout")

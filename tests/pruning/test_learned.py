@@ -40,9 +40,8 @@ def case_of(seed):
     branches = build_branch_graph(graph, RECIPE.piece_length)
     features, names = piece_features(branches, Surroundings(), GROUPS)
     presence = real[branches.branch].astype(np.float32)
-    tree = np.where(presence > 0, 1, 0)
     length = branches.pieces.edge_length.astype(np.float32)
-    return PrunerCase(features, branches.link, branches.relation, presence, tree, length), names
+    return PrunerCase(features, branches.link, branches.relation, presence, length), names
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +60,16 @@ def learned(path, **settings):
     return PruneConfig(method="learned", weights=str(path), **settings)
 
 
-def test_real_branches_stay_and_carry_presence_and_tree(weights):
+def test_real_branches_stay_and_carry_presence(weights):
     graph, real = vessels(7)
     judged = judge(graph, learned(weights))
     mine = (judged.path_position[judged.path_offset[:-1], 1] / 12.0).round().astype(int)
     np.testing.assert_array_equal(judged.edge_data["keep"], real[mine])
     assert judged.edge_data["presence"][real[mine]].min() > 0.5 > judged.edge_data["presence"][~real[mine]].max()
-    assert set(judged.edge_data["tree"][real[mine]]) == {1}
     assert set(judged.edge_data["reason"]) == {"kept", "judged not real"}
     pruned = prune(judged, learned(weights))
     assert pruned.n_edges == real.sum()
-    assert {"presence", "tree", "tree_id", "score"} <= set(pruned.edge_data)
+    assert {"presence", "tree_id", "score"} <= set(pruned.edge_data)
     assert judged.edge_data["score"] == pytest.approx(judged.edge_data["presence"])
 
 
@@ -87,7 +85,7 @@ def test_weights_survive_the_disk(weights):
     assert card.features == names
     assert card.settings == RECIPE
     again, _ = load_pruner(weights)
-    np.testing.assert_array_equal(fit.probabilities(case), again.probabilities(case))
+    np.testing.assert_array_equal(fit.presence(case), again.presence(case))
 
 
 def test_missing_weights_are_found_before_work_starts(tmp_path):

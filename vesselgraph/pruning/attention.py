@@ -12,9 +12,6 @@ from torch_geometric.nn import GATConv, GATv2Conv
 from vesselgraph.errors import ConfigError
 from vesselgraph.pruning.branch_graph import RELATIONS
 
-N_TREES = 3
-"""Trees a piece can belong to: portal, hepatic, artery."""
-
 
 class BranchAttention(nn.Module):
     """Residual graph attention over pieces of branches, on top of logistic regression.
@@ -63,10 +60,10 @@ class BranchAttention(nn.Module):
             )
             for _ in range(n_blocks)
         )
-        last = nn.Linear(width, 1 + N_TREES)
+        last = nn.Linear(width, 1)
         nn.init.zeros_(last.weight)
         self.outlet = nn.Sequential(nn.LayerNorm(width), last)
-        self.linear = nn.Linear(n_features, 1 + N_TREES)
+        self.linear = nn.Linear(n_features, 1)
 
     def fit_scale(self, feats_PF: Tensor) -> None:
         """Set the standardisation of the features from those of the training set."""
@@ -74,7 +71,7 @@ class BranchAttention(nn.Module):
         self.scale.copy_(feats_PF.std(dim=0).clamp_min(1e-3))
 
     def forward(self, feats_PF: Tensor, link_2K: Tensor, relation_KR: Tensor) -> Tensor:
-        """Return logits (P, 4): presence, then portal, hepatic, artery."""
+        """Return the logits of presence, (P,)."""
         even = ((feats_PF - self.mean) / self.scale).clamp(-6.0, 6.0)
         x = self.inlet(even)
         for i, think in enumerate(self.think):
@@ -82,7 +79,7 @@ class BranchAttention(nn.Module):
                 x = x + self.attend[i](self.before_attend[i](x), link_2K, relation_KR)
             x = x + think(x)
         out: Tensor = self.outlet(x) + self.linear(even)
-        return out
+        return out[:, 0]
 
 
 class Zhang2020(nn.Module):
@@ -102,15 +99,15 @@ class Zhang2020(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
         self.first = GATConv(n_features, 8, heads=8, dropout=dropout)
-        self.second = GATConv(64, 1 + N_TREES, heads=1, dropout=dropout)
+        self.second = GATConv(64, 1, heads=1, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
     def fit_scale(self, feats_PF: Tensor) -> None:
         """Leave the features as they are: the baseline has no standardisation."""
 
     def forward(self, feats_PF: Tensor, link_2K: Tensor, relation_KR: Tensor) -> Tensor:
-        """Return logits (P, 4): presence, then portal, hepatic, artery. ``relation_KR`` chooses the links of shared ends."""
+        """Return the logits of presence, (P,). ``relation_KR`` chooses the links of shared ends."""
         shared = link_2K[:, relation_KR[:, RELATIONS.index("near")] < 0.5]
         x = nn.functional.elu(self.first(self.dropout(feats_PF), shared))
         out: Tensor = self.second(self.dropout(x), shared)
-        return out
+        return out[:, 0]

@@ -5,8 +5,6 @@ Importing this module loads torch.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from vesselgraph.config import PruneConfig
@@ -14,14 +12,15 @@ from vesselgraph.errors import CheckpointError, InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.branch_graph import build_branch_graph
+from vesselgraph.pruning.decision import keep_present
 from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.learning import PrunerCase
-from vesselgraph.pruning.presence import keep_present, name_trees
 from vesselgraph.pruning.surroundings import measure_surroundings
 from vesselgraph.pruning.weights import PrunerCard, load_pruner
 from vesselgraph.volume import Heatmap, Volume
 
 KEPT, ABSENT, APART = "kept", "judged not real", "judged real, but not worth its place"
+TUNNEL = "loop around no hole"
 
 
 def judge_learned(
@@ -40,7 +39,7 @@ def judge_learned(
     graph : VesselGraph
         Over-complete, as traced.
     config : PruneConfig
-        ``weights``, ``min_presence``, ``least_recall``, ``branch_cost`` and ``tree_cost`` are used.
+        ``weights``, ``min_presence``, ``least_recall`` and the costs are used.
     image, organ, heatmap : optional
         What the graph was traced from; needed as far as the weights were trained with features of them.
     progress : Progress
@@ -49,8 +48,7 @@ def judge_learned(
     Returns
     -------
     graph : VesselGraph
-        Edge columns ``presence`` (calibrated probability of being real), ``score`` (the same), ``tree`` (1 portal,
-        2 hepatic, 3 artery, 0 not clear or not kept), ``keep`` and ``reason``.
+        Edge columns ``presence`` (calibrated probability of being real), ``score`` (the same), ``keep`` and ``reason``.
 
     Raises
     ------
@@ -59,7 +57,7 @@ def judge_learned(
     InputError
         What the features are measured on is missing, or the graph comes from another kind of heat.
     """
-    fit, card = load_pruner(Path(config.weights))
+    fit, card = load_pruner(config.weights)
     _require_same_heat(graph, heatmap, card)
     progress("weigh branches", 0.0)
     branches = build_branch_graph(graph, card.settings.piece_length)
@@ -71,26 +69,18 @@ def judge_learned(
         other = sorted(set(names) ^ set(card.features))[:5]
         raise CheckpointError(
             f"expected weights for the features of this version; got others ({', '.join(other) or 'in other order'}) "
-            f"in {config.weights}; train them again"
+            f"in {config.weights or 'the package'}; train them again"
         )
     progress("weigh branches", 0.5)
-    nothing = np.zeros(pieces.n_edges)
-    case = PrunerCase(
-        features,
-        branches.link,
-        branches.relation,
-        nothing.astype(np.float32),
-        nothing.astype(np.int64),
-        pieces.edge_length.astype(np.float32),
-    )
-    probability = fit.probabilities(case).astype(np.float64)
-    presence = probability[:, 0]
+    unknown = np.zeros(pieces.n_edges, np.float32)
+    case = PrunerCase(features, branches.link, branches.relation, unknown, pieces.edge_length.astype(np.float32))
+    presence = fit.presence(case)
     threshold = card.min_presence if config.min_presence is None else config.min_presence
-    keep, forest = keep_present(pieces, presence, config, threshold)
-    tree = name_trees(pieces, keep, forest, probability[:, 1:])
-    reason = np.select([keep, presence < threshold], [KEPT, ABSENT], default=APART)
+    decision = keep_present(pieces, presence, config, threshold)
+    keep = decision.keep
+    reason = np.select([keep, decision.tunnel, presence < threshold], [KEPT, TUNNEL, ABSENT], default=APART)
     progress("weigh branches", 1.0)
-    columns = {"presence": presence, "score": presence.copy(), "tree": tree, "keep": keep, "reason": reason.astype(np.str_)}
+    columns = {"presence": presence, "score": presence.copy(), "keep": keep, "reason": reason.astype(np.str_)}
     return pieces.with_columns(edge=columns)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,7 @@ class PrunerCase:
     link, relation : (2, K) int64, (K, R) float32
         See :class:`~vesselgraph.pruning.branch_graph.BranchGraph`.
     presence : (P,) float32
-        1 real, 0 not, NaN ignored.
-    tree : (P,) int64
-        1 portal, 2 hepatic, 3 artery, 0 unknown.
+        0 to 1, see :func:`~vesselgraph.pruning.labels.label_pieces`.
     length : (P,) float32
         mm; the weight of a piece.
     """
@@ -47,20 +44,7 @@ class PrunerCase:
     link: IntArray
     relation: Float32
     presence: Float32
-    tree: IntArray
     length: Float32
-
-    def save(self, path: Path) -> None:
-        """Write the arrays as a compressed archive, whole or not at all."""
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **self.__dict__)
-        partial.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> PrunerCase:
-        """Return a case that :meth:`save` wrote."""
-        with np.load(path) as stored:
-            return cls(**{name: stored[name] for name in stored.files})
 
 
 @dataclass
@@ -81,11 +65,9 @@ class Fit:
     temperature: float
     curve: list[dict[str, float]] = field(default_factory=list)
 
-    def probabilities(self, case: PrunerCase) -> Float32:
-        """Return the calibrated probability of every piece and of its being portal, hepatic or artery if it is real, (P, 4)."""
-        logits = _predict(self.model, case)
-        presence = torch.sigmoid(logits[:, :1] / self.temperature)
-        return np.asarray(torch.cat([presence, torch.softmax(logits[:, 1:], dim=1)], dim=1), np.float32)
+    def presence(self, case: PrunerCase) -> NDArray[np.float64]:
+        """Return the calibrated probability of every piece, (P,)."""
+        return np.asarray(torch.sigmoid(_predict(self.model, case) / self.temperature), np.float64)
 
 
 def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Module:
@@ -116,7 +98,7 @@ def fit_pruner(
     """Return a model fitted to cases, chosen and calibrated on others.
 
     One step an epoch and graph, in a seeded order; AdamW with a cosine rate; the loss is binary cross-entropy weighted by
-    length, plus that of the trees where they are known. The weights of the epoch with the lowest validation loss are kept.
+    length. The weights of the epoch with the lowest validation loss are kept.
 
     Parameters
     ----------
@@ -149,12 +131,12 @@ def fit_pruner(
         losses = []
         for i in rng.permutation(len(training)):
             optimizer.zero_grad()
-            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i], config.tree_weight)
+            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i])
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             losses.append(float(loss.detach()))
-        value = float(np.mean([_loss(_predict(model, case), case, config.tree_weight) for case in validation]))
+        value = float(np.mean([_loss(_predict(model, case), case) for case in validation]))
         rate = float(schedule.get_last_lr()[0])
         fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
         schedule.step()
@@ -163,7 +145,7 @@ def fit_pruner(
     model.load_state_dict(state)
     model.eval()
     fit.temperature = best_temperature(
-        np.concatenate([_predict(model, case)[:, 0].numpy() for case in validation]),
+        np.concatenate([_predict(model, case).numpy() for case in validation]),
         np.concatenate([case.presence for case in validation]),
         np.concatenate([case.length for case in validation]),
     )
@@ -174,14 +156,11 @@ def fit_pruner(
 def best_temperature(logit: Float32, presence: Float32, weight: Float32) -> float:
     """Return the temperature that minimises the weighted cross-entropy of ``sigmoid(logit / temperature)``.
 
-    Pieces with NaN presence are left out.
-
     References
     ----------
     Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2.
     """
-    known = np.isfinite(presence)
-    x, y, w = (np.asarray(values[known], np.float64) for values in (logit, presence, weight))
+    x, y, w = (np.asarray(values, np.float64) for values in (logit, presence, weight))
 
     def cost(log_temperature: float) -> float:
         z = x / np.exp(log_temperature)
@@ -205,8 +184,7 @@ def calibration_error(
     >>> calibration_error(np.array([0.8, 0.8]), np.array([1.0, 1.0]), np.ones(2))[0].__round__(3)
     0.2
     """
-    known = np.isfinite(presence)
-    p, y, w = (np.asarray(values[known], np.float64) for values in (probability, presence, weight))
+    p, y, w = (np.asarray(values, np.float64) for values in (probability, presence, weight))
     which = np.minimum((p * n_bins).astype(np.int64), n_bins - 1)
     table, error = [], 0.0
     for k in range(n_bins):
@@ -226,17 +204,10 @@ def _inputs(case: PrunerCase, rng: np.random.Generator | None = None, noise: flo
     return torch.from_numpy(features), torch.from_numpy(case.link), torch.from_numpy(case.relation)
 
 
-def _loss(logits: Tensor, case: PrunerCase, tree_weight: float) -> Tensor:
+def _loss(logits: Tensor, case: PrunerCase) -> Tensor:
     presence, length = torch.from_numpy(case.presence), torch.from_numpy(case.length)
-    known = torch.isfinite(presence)
-    each = nn.functional.binary_cross_entropy_with_logits(logits[known, 0], presence[known], reduction="none")
-    loss = (each * length[known]).sum() / length[known].sum().clamp_min(1.0)
-    tree = torch.from_numpy(case.tree)
-    named = tree > 0
-    if tree_weight > 0 and bool(named.any()):
-        each = nn.functional.cross_entropy(logits[named, 1:], tree[named] - 1, reduction="none")
-        loss = loss + tree_weight * (each * length[named]).sum() / length[named].sum()
-    return loss
+    each = nn.functional.binary_cross_entropy_with_logits(logits, presence, reduction="none")
+    return (each * length).sum() / length.sum().clamp_min(1.0)
 
 
 def _predict(model: nn.Module, case: PrunerCase) -> Tensor:

@@ -19,7 +19,8 @@ from vesselgraph.io.atomic import atomic_path
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.learning import Fit, make_model
 
-KIND, VERSION = "pruner", 2
+KIND, VERSION = "pruner", 3
+SHIPPED = Path(__file__).parent / "shipped" / "pruner.safetensors"
 
 
 class PrunerCard(BaseModel):
@@ -38,7 +39,8 @@ class PrunerCard(BaseModel):
     temperature : float
         Presence logits are divided by it.
     min_presence : float
-        Presence at which a millimetre neither earns nor costs, chosen on the validation studies.
+        Presence at which a millimetre neither earns nor costs: where, on the validation studies, what is kept is as precise as
+        what the rules keep.
     recipe : mapping
         All settings of the training.
     sha256 : str
@@ -90,14 +92,15 @@ def save_pruner(fit: Fit, card: PrunerCard, path: Path) -> PrunerCard:
     return card
 
 
-def load_pruner(path: Path) -> tuple[Fit, PrunerCard]:
-    """Return a fitted model and its card, which lies beside the weights.
+def load_pruner(weights: str | Path = "") -> tuple[Fit, PrunerCard]:
+    """Return a fitted model and its card, which lies beside the weights; those that ship if none are named.
 
     Raises
     ------
     CheckpointError
         A file is missing or unreadable, the digest is another, or the card is of another kind or version.
     """
+    path = Path(weights) if str(weights) else SHIPPED
     card = read_card(path)
     found = _digest(path)
     if found != card.sha256:
@@ -116,20 +119,22 @@ def load_pruner(path: Path) -> tuple[Fit, PrunerCard]:
     return Fit(model.eval(), card.temperature), card
 
 
-def read_card(weights: Path) -> PrunerCard:
-    """Return the card beside a weights file.
+def read_card(weights: str | Path = "") -> PrunerCard:
+    """Return the card beside a weights file; that of the weights that ship if none are named.
 
     Raises
     ------
     CheckpointError
         The weights or the card are missing, or the card is unreadable or of another kind.
     """
-    if not weights.is_file():
+    file = Path(weights) if str(weights) else SHIPPED
+    if not file.is_file():
+        advice = "install vesselgraph again" if file == SHIPPED else "train some with `vesselgraph train pruner`"
         raise CheckpointError(
-            f"expected the weights of a pruner; got nothing at {str(weights)!r}; train some with `vesselgraph train pruner` "
-            'and name them in prune.weights, or use prune.method = "rules"'
+            f"expected the weights of a pruner; got nothing at {str(file)!r}; {advice}, check prune.weights, or use "
+            'prune.method = "rules"'
         )
-    path = weights.with_suffix(".json")
+    path = file.with_suffix(".json")
     try:
         card = PrunerCard.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
