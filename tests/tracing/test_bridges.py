@@ -12,7 +12,6 @@ from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.tracing import bridges as module
 from vesselgraph.tracing.bridges import propose_bridges
-from vesselgraph.tracing.foreground import find_foreground
 from vesselgraph.tracing.skeleton import extract_chains
 from vesselgraph.tracing.topology import OFFSETS
 
@@ -20,10 +19,11 @@ from vesselgraph.tracing.topology import OFFSETS
 def proposed(volume, *, heat=None, foreground=None, max_gap=6.0, max_turn_deg=60.0, n_candidates=3):
     """Bridges of a drawn skeleton: paths as lists of voxels, each with the lower end first."""
     voxels = np.argwhere(volume)
-    heat = volume.astype(np.float32) if heat is None else heat
-    thick = find_foreground((volume if foreground is None else foreground).astype(np.float32), 0.5)
+    thick = volume if foreground is None else foreground
+    heat = np.where(volume, 1.0, 0.6 * thick).astype(np.float32) if heat is None else heat
+    np.testing.assert_array_equal(heat > 0.5, thick)
     chains = extract_chains(voxels, volume.shape)
-    tip, foot, offset, path = propose_bridges(thick, heat, voxels, chains, max_gap, max_turn_deg, n_candidates)
+    tip, foot, offset, path = propose_bridges(heat, 0.5, voxels, chains, max_gap, max_turn_deg, n_candidates)
     lines = [path[a:b] for a, b in pairwise(offset)]
     for line, start, stop in zip(lines, tip, foot, strict=True):
         assert line[0].tolist() == voxels[start].tolist()
@@ -120,14 +120,14 @@ def test_a_flat_end_with_spurs_is_bridged_forward():
     for step in (1, 2, 3):
         skeleton[7, 7 + step, 16 + step] = skeleton[7, 7 - step, 16 + step] = True
         skeleton[7, 7 + step, 28 - step] = skeleton[7, 7 - step, 28 - step] = True
-    found = proposed(skeleton, foreground=thick, heat=skeleton.astype(np.float32))
+    found = proposed(skeleton, foreground=thick)
     assert any(line[0][2] == 19 and line[-1][2] == 25 for line in found)
 
 
 def test_a_warm_detour_beats_a_cold_short_cut():
     volume = two_segments(5)
-    heat = np.zeros(volume.shape, np.float32)
-    heat[7, 8, 13:17] = 1.0
+    heat = volume.astype(np.float32)
+    heat[7, 8, 13:17] = 0.5
     assert proposed(volume, heat=heat)[0] == [[7, 7, 12], *([7, 8, x] for x in range(13, 17)), [7, 7, 17]]
 
 
@@ -154,7 +154,7 @@ def capsule_costs(heat, start, stop):
 def test_the_path_is_the_cheapest_forward_one_in_the_capsule(seed):
     rng = np.random.default_rng(seed)
     volume = two_segments(6)[3:12, 3:12]
-    heat = (rng.random(volume.shape) ** 3).astype(np.float32)
+    heat = np.where(volume, 0.9, 0.5 * rng.random(volume.shape) ** 3).astype(np.float32)
     costs, number = capsule_costs(heat, np.array([4, 4, 12]), np.array([4, 4, 18]))
     found = [line for line in proposed(volume, heat=heat, max_gap=12.0) if line[0] == [4, 4, 12]]
     assert found
@@ -172,7 +172,7 @@ def test_flips_and_the_order_of_the_axes_change_no_bridge(axes, flip):
     volume = np.zeros((15, 15, 40), bool)
     volume[7, 7, 2:13] = True
     volume[9, 10, 18:30] = True
-    heat = np.where(volume, 1.0, rng.random(volume.shape) ** 3).astype(np.float32)
+    heat = np.where(volume, 1.0, 0.5 * rng.random(volume.shape) ** 3).astype(np.float32)
     turned = [np.flip(array.transpose(axes), flip) for array in (volume, heat)]
     number = np.flip(np.arange(volume.size).reshape(volume.shape).transpose(axes), flip)
     found = {frozenset(number[tuple(np.array(line).T)].tolist()) for line in proposed(turned[0], heat=turned[1], max_gap=9.0)}

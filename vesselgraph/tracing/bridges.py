@@ -4,8 +4,8 @@ Strategy. Around each tip the skeleton voxels ahead of it are listed, the best o
 costs to go straight there ranks them; for the first few the cheapest path is sought inside a capsule around the straight line.
 A step costs its length over the heat, so a path prefers a faint ridge to nothing, and each step goes forward along the line.
 So the voxels of the capsule, in the order in which the line passes them, settle one after the other, without a heap. Which
-voxels belong to a capsule and their order are decided in integers: no rounding can change a bridge. Only the voxel lists and
-the heat at single voxels are read; work grows with the number of tips.
+voxels belong to a capsule and their order are decided in integers: no rounding can change a bridge. Only the list of the
+skeleton and heat at single voxels are read; work grows with the number of tips.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.threads import run_parts
-from vesselgraph.tracing.ends import free_ends, place_skeleton
-from vesselgraph.tracing.foreground import Foreground, first_at, voxel_at
+from vesselgraph.tracing.ends import free_ends
 from vesselgraph.tracing.skeleton import Chains
 from vesselgraph.tracing.topology import OFFSETS
 
@@ -44,7 +43,7 @@ def _vessel_of(node_of_voxel, chain_of, v, n_chains):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _straight_cost(heat, thick, a, b):  # type: ignore[no-untyped-def]
+def _straight_cost(heat, threshold, a, b):  # type: ignore[no-untyped-def]
     """Return the cost of the straight line between two voxels, read once a voxel; infinite if it crosses no gap."""
     length = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
     n = max(int(length + 0.5), 1)
@@ -53,8 +52,7 @@ def _straight_cost(heat, thick, a, b):  # type: ignore[no-untyped-def]
         t = (i + 0.5) / n
         z, y, x = int(a[0] + t * (b[0] - a[0]) + 0.5), int(a[1] + t * (b[1] - a[1]) + 0.5), int(a[2] + t * (b[2] - a[2]) + 0.5)
         total += 1.0 / (heat[z, y, x] + 1.0 / _COLD_COST)
-        if not crosses:
-            crosses = voxel_at(thick[0], thick[1], heat.shape[0], heat.shape[1], heat.shape[2], z, y, x) < 0
+        crosses |= heat[z, y, x] <= threshold
     return total * length / n if crosses else np.inf
 
 
@@ -69,9 +67,9 @@ def _extent_of_cone(along, cosine, reach):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat, feet, order):  # type: ignore[no-untyped-def]
+def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, threshold, heat, feet, order):  # type: ignore[no-untyped-def]
     """Fill ``feet`` with the best skeleton voxel of each vessel ahead, ``order`` by straight cost; return how many to try."""
-    voxels, line_start, node_of_voxel, chain_of, n_chains, _ = skeleton
+    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
     n_planes, n_rows, _ = heat.shape
     vessel = np.empty(_MOST_VESSELS, np.int64)
     score = np.empty(_MOST_VESSELS)
@@ -106,7 +104,7 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, thick, heat
     for i in range(n):
         b = voxels[feet[i]]
         distance = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
-        score[i] = _straight_cost(heat, thick, a, b) * (score[i] / distance)
+        score[i] = _straight_cost(heat, threshold, a, b) * (score[i] / distance)
     n_crossing = 0
     for i in range(n):
         j = i
@@ -133,13 +131,12 @@ def _columns_near(dot, square, way, length2, far):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _list_capsule(a, way, low, size, heat, thick, cells):  # type: ignore[no-untyped-def]
-    """Fill box place, place along the line, foreground id and cost of the voxels of a capsule ahead of ``a``; return how many.
+def _list_capsule(a, way, low, size, heat, threshold, cells):  # type: ignore[no-untyped-def]
+    """Fill box place, place along the line, cost and coldness of each voxel of a capsule ahead of ``a``; return how many.
 
     The box has an empty voxel all around. The place along the line is the dot product with ``way``, exact.
     """
-    places, along, ids, toll = cells
-    row_start, voxels = thick
+    places, along, toll, is_cold = cells
     length2 = way[0] * way[0] + way[1] * way[1] + way[2] * way[2]
     far = _CAPSULE * _CAPSULE * length2
     n = 0
@@ -149,20 +146,14 @@ def _list_capsule(a, way, low, size, heat, thick, cells):  # type: ignore[no-unt
             dy = y - a[1]
             dot0, square0 = dz * way[0] + dy * way[1], dz * dz + dy * dy
             base = ((z - low[0]) * size[1] + y - low[1]) * size[2] - low[2]
-            i = stop = -1
             begin, end = _columns_near(dot0, square0, way, length2, far)
             for x in range(max(low[2] + 1, 0, a[2] + begin), min(low[2] + size[2] - 1, heat.shape[2], a[2] + end)):
                 dx = x - a[2]
                 dot = dot0 + dx * way[2]
                 if dot <= 0 or dot > length2 or (square0 + dx * dx) * length2 - dot * dot > far:
                     continue
-                if stop < 0:
-                    i, stop = first_at(row_start, voxels, heat.shape[1], z, y, x)
-                while i < stop and voxels[i, 2] < x:
-                    i += 1
                 places[n], along[n] = base + x, dot
-                ids[n] = i if i < stop and voxels[i, 2] == x else -1
-                toll[n] = 1.0 / (heat[z, y, x] + 1.0 / _COLD_COST)
+                toll[n], is_cold[n] = 1.0 / (heat[z, y, x] + 1.0 / _COLD_COST), heat[z, y, x] <= threshold
                 n += 1
     return n
 
@@ -181,21 +172,32 @@ def _by_place_along(along, n, length2, start, order):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _cheapest_path(tip, foot, own, ends, skeleton, thick, heat, room, path):  # type: ignore[no-untyped-def]
+def _skeleton_at(voxels, line_start, n_rows, low, size, place):  # type: ignore[no-untyped-def]
+    """Return the skeleton voxel at a place of the box, -1 if there is none."""
+    z, y = place // (size[1] * size[2]) + low[0], place // size[2] % size[1] + low[1]
+    x = place % size[2] + low[2]
+    for v in range(line_start[z * n_rows + y], line_start[z * n_rows + y + 1]):
+        if voxels[v, 2] == x:
+            return v
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _cheapest_path(tip, foot, own, ends, skeleton, threshold, heat, room, path):  # type: ignore[no-untyped-def]
     """Fill the cheapest forward path from a tip to a skeleton voxel of another vessel beyond a gap; return length and foot.
 
     The path stays inside the capsule around the straight line to ``foot``, between tip and foot, and every step has a part
     along that line. Length 0: none.
     """
-    voxels, _, node_of_voxel, chain_of, n_chains, skeleton_of = skeleton
+    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
     cells, order, start, cost, parent, crossed = room
-    places, along, ids, toll = cells
+    places, along, toll, is_cold = cells
     a = voxels[tip]
     way, low, size = voxels[foot] - a, np.empty(3, np.int64), np.empty(3, np.int64)
     for k in range(3):
         low[k] = min(0, way[k]) + a[k] - _CAPSULE - 1
         size[k] = abs(way[k]) + 2 * _CAPSULE + 3
-    n = _list_capsule(a, way, low, size, heat, thick, cells)
+    n = _list_capsule(a, way, low, size, heat, threshold, cells)
     _by_place_along(along, n, (way * way).sum(), start, order)
     back, stride, n_steps = np.empty(26, np.int64), np.empty(26), 0
     for k in range(26):
@@ -216,8 +218,8 @@ def _cheapest_path(tip, foot, own, ends, skeleton, thick, heat, room, path):  # 
                 least, before = onward, here - back[k]
         if before < 0:
             continue
-        cost[here], parent[here], crossed[here] = least, before, crossed[before] or ids[i] < 0
-        v = skeleton_of[ids[i]] if ids[i] >= 0 and crossed[here] else -1
+        cost[here], parent[here], crossed[here] = least, before, crossed[before] or is_cold[i]
+        v = _skeleton_at(voxels, line_start, heat.shape[1], low, size, here) if crossed[here] and not is_cold[i] else -1
         if v >= 0:
             cost[here] = np.inf
             name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
@@ -249,12 +251,12 @@ def _unwind(last, parent, low, size, path):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _gap(path, thick, shape):  # type: ignore[no-untyped-def]
+def _gap(path, heat, threshold):  # type: ignore[no-untyped-def]
     """Return the length of a path outside of the foreground, voxels."""
     total = 0.0
     before = True
     for i in range(len(path)):
-        inside = voxel_at(thick[0], thick[1], shape[0], shape[1], shape[2], path[i, 0], path[i, 1], path[i, 2]) >= 0
+        inside = heat[path[i, 0], path[i, 1], path[i, 2]] > threshold
         if i > 0 and not (inside and before):
             total += np.sqrt(float(((path[i] - path[i - 1]) ** 2).sum()))
         before = inside
@@ -265,7 +267,7 @@ def _gap(path, thick, shape):  # type: ignore[no-untyped-def]
 def _make_room(reach):  # type: ignore[no-untyped-def]
     """Return the arrays that one search after the other uses."""
     n_box = (reach + 2 * _CAPSULE + 3) ** 3
-    cells = (np.empty(n_box, np.int64), np.empty(n_box, np.int64), np.empty(n_box, np.int64), np.empty(n_box))
+    cells = (np.empty(n_box, np.int64), np.empty(n_box, np.int64), np.empty(n_box), np.empty(n_box, np.bool_))
     start = np.empty(reach * reach + 3, np.int64)
     return (
         cells, np.empty(n_box, np.int64), start, np.full(n_box, np.inf), np.empty(n_box, np.int64), np.empty(n_box, np.bool_)
@@ -273,31 +275,31 @@ def _make_room(reach):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _search_all(begin, end, tips, branch, outward, cosines, skeleton, ends, heat, thick, max_gap, foot, length, path):  # type: ignore[no-untyped-def]
+def _search_all(begin, end, tips, branch, outward, cosines, skeleton, ends, heat, threshold, max_gap, foot, length, path):  # type: ignore[no-untyped-def]
     """Fill for some tips up to ``foot.shape[1]`` bridges each: foot (-1: none), number of voxels, and the voxels."""
     reach = max_gap + _SLACK
     room = _make_room(int(reach) + 1)
     feet, order = np.empty(_MOST_VESSELS, np.int64), np.empty(_MOST_VESSELS, np.int64)
     for i in range(begin, end):
         own, own_ends = branch[i], ends[branch[i]]
-        n_feet = _find_feet(tips[i], outward[i], own, reach, cosines[i], own_ends, skeleton, thick, heat, feet, order)
+        n_feet = _find_feet(tips[i], outward[i], own, reach, cosines[i], own_ends, skeleton, threshold, heat, feet, order)
         found = 0
         for rank in range(n_feet):
             if found == foot.shape[1]:
                 break
             goal = feet[order[rank]]
-            n, stop = _cheapest_path(tips[i], goal, own, own_ends, skeleton, thick, heat, room, path[i, found])
+            n, stop = _cheapest_path(tips[i], goal, own, own_ends, skeleton, threshold, heat, room, path[i, found])
             is_new = n > 0
             for other in range(found):
                 is_new &= foot[i, other] != stop
-            if is_new and _gap(path[i, found, :n], thick, heat.shape) <= _ON_GRID * max_gap:
+            if is_new and _gap(path[i, found, :n], heat, threshold) <= _ON_GRID * max_gap:
                 foot[i, found], length[i, found] = stop, n
                 found += 1
 
 
 def propose_bridges(
-    foreground: Foreground,
     heat: NDArray[np.float32],
+    threshold: float,
     voxels: IntArray,
     chains: Chains,
     max_gap: float,
@@ -308,10 +310,10 @@ def propose_bridges(
 
     Parameters
     ----------
-    foreground : Foreground
-        The thinned voxels. A path that never leaves them crosses no gap and is no bridge.
     heat : (planes, rows, columns)
         In [0, 1].
+    threshold : float
+        Hotter voxels are those that were thinned. A path that never leaves them crosses no gap and is no bridge.
     voxels : (S, 3)
         Skeleton voxels in raster order.
     chains : Chains
@@ -334,21 +336,20 @@ def propose_bridges(
     -----
     Tips are searched in parallel; the answer does not depend on the number of threads.
     """
-    shape = foreground.shape
+    shape = heat.shape
     tips, branch, outward, cosines = free_ends(voxels, chains, max_turn_deg)
-    skeleton_of = place_skeleton(foreground, voxels)[1]
     n = len(tips)
     line = voxels[:, 0] * shape[1] + voxels[:, 1]
     line_start = np.concatenate([[0], np.cumsum(np.bincount(line, minlength=shape[0] * shape[1]))])
     chain_of = np.full(len(voxels), -1, np.int64)
     chain_of[chains.members] = np.repeat(np.arange(len(chains.ends)), np.diff(chains.offset))
     ids = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of)
-    skeleton = (*ids, len(chains.ends), skeleton_of)
-    thick = (foreground.row_start, foreground.voxels)
+    skeleton = (*ids, len(chains.ends))
     foot = np.full((n, n_candidates), -1, np.int64)
     length = np.zeros((n, n_candidates), np.int64)
     path = np.empty((n, n_candidates, _longest(max_gap), 3), np.int32)
-    fixed = (tips, branch, outward, cosines, skeleton, chains.ends, heat, thick, float(max_gap), foot, length, path)
+    found = (foot, length, path)
+    fixed = (tips, branch, outward, cosines, skeleton, chains.ends, heat, np.float32(threshold), float(max_gap), *found)
     run_parts(lambda begin, end: _search_all(begin, end, *fixed), n)
     i, j = np.nonzero(foot >= 0)
     offset = np.concatenate([[0], np.cumsum(length[i, j])]).astype(np.int64)

@@ -22,6 +22,8 @@ from vesselgraph.volume import Heatmap, Volume
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
+MASK_THRESHOLD = 0.5
+"""Between the two values of a mask."""
 DEPTH_LIMIT_VOX = 10
 """Deeper voxels of heat count as this deep; of a mask the depth is exact."""
 
@@ -86,7 +88,7 @@ def make_field(heatmap: Heatmap, config: TraceConfig, region: Volume | None, fin
         The region and the heatmap do not overlap.
     """
     from_mask = heatmap.is_mask
-    threshold = 0.5 if from_mask else config.threshold
+    threshold = MASK_THRESHOLD if from_mask else config.threshold
     heat = heatmap.heat if region is None else heat_inside(heatmap.heat, region)
     radius = heatmap.radius
     if not heat.space.is_isotropic:

@@ -101,7 +101,7 @@ def propose_links(
     chains : Chains
         Their branches, before links: ``extract_chains(voxels, shape)``.
     config : TraceConfig
-        Gap length, turning limit, number of bridges a tip, which generators run.
+        Threshold of the foreground, gap length, turning limit, number of bridges a tip, which generators run.
     voxel : mm
         Size of a voxel.
     basins : function
@@ -113,7 +113,8 @@ def propose_links(
         Sorted by tip and foot; a tip may be inside a branch, so both ends have to become nodes. Deterministic.
     """
     none = np.zeros(len(voxels), np.uint8)
-    bridges = propose_bridges(foreground, heat, voxels, chains, config.max_gap / voxel, config.max_turn_deg, config.n_bridges)
+    reach = config.max_gap / voxel
+    bridges = propose_bridges(heat, config.threshold, voxels, chains, reach, config.max_turn_deg, config.n_bridges)
     parts = [_flagged(BRIDGE, *bridges, none)]
     if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
         ids, values = place_skeleton(foreground, voxels)[0], take_at(heat, foreground.voxels)

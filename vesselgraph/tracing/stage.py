@@ -11,7 +11,7 @@ from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.tracing.backend import kernels_for
 from vesselgraph.tracing.evidence import measure_evidence
-from vesselgraph.tracing.field import Field, heat_inside, make_field
+from vesselgraph.tracing.field import MASK_THRESHOLD, Field, heat_inside, make_field
 from vesselgraph.tracing.geometry import refine
 from vesselgraph.tracing.links import Links, chain_generators, propose_links
 from vesselgraph.tracing.radii import radii_from_image, smooth_radii
@@ -87,7 +87,7 @@ def trace(
     shape = field.heat.shape
     chains = extract_chains(voxels, shape)
     # The heat of a mask is flat: paths between points of its ridges only cut corners.
-    flat = {"keypoint_paths": False, "rivulet_paths": False} if field.from_mask else {}
+    flat = {"keypoint_paths": False, "rivulet_paths": False, "threshold": MASK_THRESHOLD} if field.from_mask else {}
     wanted = config.model_copy(update=flat)
     links = propose_links(field.foreground, field.heat, voxels, chains, wanted, field.voxel, kernels.basins)
     chains = extract_chains(voxels, shape, _feet(len(voxels), links), chains.joined)
