@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesselgraph.edit import merge_degree_two, split_edges
 from vesselgraph.graph import IntArray, VesselGraph
@@ -33,6 +34,9 @@ from vesselgraph.volume import Heatmap, Volume
 
 UNKNOWN, PORTAL, HEPATIC, ARTERY = range(4)
 """Values of the edge column ``tree``."""
+
+LEAST_CONFIDENCE = 0.6
+"""A branch whose name is less sure than this has none."""
 
 # Pieces have one direction and one radius, mm.
 _PIECE = 6.0
@@ -50,15 +54,16 @@ _INNER_AT, _ANY_WAY = 10.0, 8.0
 # Costs are compared above this one, mm.
 _SURE = 30.0
 # Weights of brightness and of the network beside the ways, and the mm along the graph that they are evened out over.
-_BRIGHTNESS, _NETWORK = 0.5, 0.2
-_BRIGHT_REACH, _SAID_REACH, _ARTERY_REACH = 15.0, 50.0, 15.0
+_BRIGHTNESS, _NETWORK = 0.8, 0.2
+_BRIGHT_REACH, _SAID_REACH, _ARTERY_REACH = 15.0, 50.0, 4.0
 _LEAST_SPREAD = 0.3
 # What a piece earns by its name at most, per mm; what a change of name costs along a branch and straight on through a fork, mm.
-_MOST = 1.0
+_MOST = 0.5
 _ALONG, _THROUGH, _ANYWHERE = 8.0, 20.0, 0.3
 _HOT, _ANGLE, _KINK = 0.5, 0.4, 0.5
-# The network must be so much surer of an artery than of both veins, and the artery this long, mm.
-_ARTERY_MARGIN, _ARTERY_LENGTH = 0.5, 8.0
+# How sure a name is: the logit of a piece that speaks for neither, how much it rises per unit of gain, evened out along pieces
+# of its name over so many mm; and how sure the name of an artery is. Calibrated on generated livers.
+_AT_NONE, _PER_MARGIN, _SURE_REACH, _OF_ARTERY = 0.35, 4.6, 10.0, 0.9
 # Odds are cut to those of this probability.
 _LEAST = 1e-3
 
@@ -87,10 +92,16 @@ def name_trees(graph: VesselGraph, organ: Volume, heatmap: Heatmap) -> VesselGra
         return graph.with_columns(node={"contact": np.zeros(graph.n_nodes, np.bool_)}, edge=nothing)
     assert heatmap.identity is not None
     probability = np.clip(sample(heatmap.identity, heatmap.heat, graph.path_position), _LEAST, 1.0 - _LEAST)
-    odds = np.log(probability / (1.0 - probability))
-    tree, confidence, pieces = decide_names(graph, odds, organ_box(organ))
+    return named_by(graph, np.log(probability / (1.0 - probability)), organ_box(organ))
+
+
+def named_by(graph: VesselGraph, odds: FloatArray, box: FloatArray) -> VesselGraph:
+    """Return what :func:`name_trees` does, given the logits of the network (M, 3) at every path point and the organ's box."""
+    tree, confidence, pieces = decide_names(graph, odds, box)
     named = doubled(pieces.with_columns(edge={"tree": tree, "tree_confidence": confidence}), tree)
-    return merge_degree_two(named)[0]
+    merged, _ = merge_degree_two(named)
+    clear = merged.edge_data["tree_confidence"] >= LEAST_CONFIDENCE
+    return merged.with_columns(edge={"tree": np.where(clear, merged.edge_data["tree"], UNKNOWN)})
 
 
 def organ_box(organ: Volume) -> FloatArray:
@@ -127,12 +138,20 @@ def decide_names(graph: VesselGraph, odds: FloatArray, box: FloatArray) -> tuple
     score = score + _BRIGHTNESS * _like_hepatic(pieces, links, radius, score)
     score = score - _NETWORK * smoothed(_standard(said[:, 0] - said[:, 1], length), length, links, _SAID_REACH)
     cost = _change_cost(pieces, links, radius)
-    is_hepatic = best_labels(np.clip(score, -_MOST, _MOST) * length, links, cost)
+    gain = np.clip(score, -_MOST, _MOST)
+    is_hepatic = best_labels(gain * length, links, cost)
     tree = np.where(is_hepatic, HEPATIC, PORTAL)
-    said = np.stack([smoothed(one, length, links, _ARTERY_REACH) for one in said.T], axis=1)
-    is_artery = said[:, 2] > said[:, :2].max(axis=1) + _ARTERY_MARGIN
-    tree = np.where(is_artery, ARTERY, tree)
-    return tree, np.ones(len(tree)), pieces
+    is_artery = smoothed(said[:, 2], length, links, _ARTERY_REACH) > 0.0
+    margin = np.where(is_hepatic, 1.0, -1.0) * _within_names(gain, length, links, is_hepatic)
+    confidence = 1.0 / (1.0 + np.exp(-_AT_NONE - _PER_MARGIN * margin))
+    return np.where(is_artery, ARTERY, tree), np.where(is_artery, _OF_ARTERY, confidence), pieces
+
+
+def _within_names(gain: FloatArray, length: FloatArray, links: Links, label: NDArray[np.bool_]) -> FloatArray:
+    """Return the gain of each piece evened out along pieces of its name, (P,)."""
+    same = label[links.first] == label[links.second]
+    inner = Links(links.first[same], links.second[same], links.cosine[same], links.is_fork[same])
+    return smoothed(gain, length, inner, _SURE_REACH)
 
 
 def _mean(pieces: VesselGraph, name: str) -> FloatArray:
