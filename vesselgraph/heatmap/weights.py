@@ -1,30 +1,26 @@
-"""Weights on disk: one safetensors file and its card, checked against each other when loaded.
+"""Weights of the heatmap network and their card.
 
 Loaded only when the network is asked for: it needs torch and MONAI.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from vesselgraph.errors import CheckpointError
 from vesselgraph.heatmap.gates import FoundationCard
 from vesselgraph.heatmap.network import PHASES, TREES, HeatmapNetwork
-from vesselgraph.io.atomic import atomic_path
+from vesselgraph.weights import WeightsCard, read_weights, write_weights
+from vesselgraph.weights import read_card as read_card_of
 
 SHIPPED = Path(__file__).parent / "shipped" / "heatmap.safetensors"
 
 
-class Card(BaseModel):
+class Card(WeightsCard):
     """What a reader must know about weights, and what the program must.
 
     Parameters
@@ -35,8 +31,6 @@ class Card(BaseModel):
         Names the inputs and the identity head were trained with, in order.
     step, sigma : mm
         Grid the network works on; width of the heat it was taught.
-    sha256 : str
-        Of the weights file.
     n_steps : int
         Training steps behind them.
     recipe : mapping
@@ -51,17 +45,14 @@ class Card(BaseModel):
         The encoder's features it sees; none: only its own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    KIND: ClassVar[str] = "heatmap"
 
-    kind: str = "heatmap"
-    version: int = 1
     widths: tuple[int, ...]
     n_groups: int
     phases: tuple[str, ...] = PHASES
     trees: tuple[str, ...] = TREES
     step: float
     sigma: float
-    sha256: str = ""
     n_steps: int = 0
     recipe: Mapping[str, Any] = {}
     data: str = ""
@@ -79,14 +70,8 @@ def save_weights(network: HeatmapNetwork, card: Card, path: str | Path) -> Card:
     OutputError
         The folder is missing or not writable.
     """
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
-        digest = _digest(temporary)
-    card = card.model_copy(update={"sha256": digest, "widths": network.widths, "n_groups": network.n_groups})
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return card
+    described = card.model_copy(update={"widths": network.widths, "n_groups": network.n_groups})
+    return write_weights(network.state_dict(), described, path)
 
 
 def load_network(path: str | Path = "", device: torch.device | None = None) -> tuple[HeatmapNetwork, Card]:
@@ -106,15 +91,11 @@ def load_network(path: str | Path = "", device: torch.device | None = None) -> t
     """
     file = Path(path) if str(path) else SHIPPED
     card = read_card(file)
-    if _digest(file) != card.sha256:
-        raise CheckpointError(
-            f"expected weights with the SHA-256 of their card, {card.sha256[:12]}...; got {_digest(file)[:12]}... in {file}; "
-            "copy the weights and the card together again"
-        )
+    state = read_weights(file, card)
     try:
         network = network_of(card.widths, card.n_groups, card.foundation)
-        network.load_state_dict(load_file(file))
-    except (SafetensorError, RuntimeError) as error:
+        network.load_state_dict(state)
+    except RuntimeError as error:
         raise CheckpointError(
             f"expected weights of the network the card describes, widths {card.widths}; got {str(error).splitlines()[0]}; "
             "use the card that was written with them"
@@ -136,32 +117,13 @@ def read_card(weights: Path) -> Card:
     Raises
     ------
     CheckpointError
-        The weights or the card are missing, or the card is unreadable or of another kind.
+        The weights or the card are missing, or the card is unreadable or of another kind, version, phases or trees.
     """
-    if not weights.is_file():
-        if weights == SHIPPED:
-            raise CheckpointError(
-                f"expected the weights that ship with vesselgraph; got nothing at {weights}; install vesselgraph again, name "
-                'weights of your own in heatmap.weights, or use heatmap.method = "ridge"'
-            )
-        raise CheckpointError(f"expected a weights file; got nothing at {weights}; check heatmap.weights")
-    path = weights.with_suffix(".json")
-    try:
-        card = Card.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError, json.JSONDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    install = 'install vesselgraph again, name weights of your own in heatmap.weights, or use heatmap.method = "ridge"'
+    card = read_card_of(weights, Card, install if weights == SHIPPED else "check heatmap.weights")
+    if (card.phases, card.trees) != (PHASES, TREES):
         raise CheckpointError(
-            f"expected the card of the weights at {path}; got {reason}; keep the .safetensors and the .json together"
-        ) from error
-    known = ("heatmap", 1, PHASES, TREES)
-    if (card.kind, card.version, card.phases, card.trees) != known:
-        raise CheckpointError(
-            f"expected a card of kind heatmap, version 1, for phases {PHASES} and trees {TREES}; got kind {card.kind}, version "
-            f"{card.version}, phases {card.phases}, trees {card.trees}; use weights trained with this version"
+            f"expected a card for phases {PHASES} and trees {TREES}; got phases {card.phases}, trees {card.trees}; use weights "
+            "trained with this version"
         )
     return card
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
