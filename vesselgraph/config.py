@@ -159,8 +159,12 @@ class PruneConfig(StageConfig):
     kept. Heat thresholds, loops and bridges belong to the rules.
     """
 
-    method: Literal["rules", "learned"] = Field("rules", description="rules: heat and length; learned: a trained pruner")
-    weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside), for learned")
+    method: Literal["auto", "rules", "learned"] = Field(
+        "rules",
+        description="rules: heat and length; learned: a trained pruner; auto: learned where the heat is that of the network it "
+        "was trained with, else the rules; the record says which and why",
+    )
+    weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside); empty: those shipped")
     min_presence: float | None = Field(
         None, gt=0, lt=1, description="presence at which a millimetre neither earns nor costs; not set: that of the card"
     )

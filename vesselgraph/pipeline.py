@@ -27,7 +27,7 @@ from vesselgraph.heatmap import choose_method, predict_heatmap, require_network
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, machine, versions
-from vesselgraph.pruning import judge, prune, require_pruner
+from vesselgraph.pruning import choose_judge, judge, prune, require_pruner
 from vesselgraph.record import describe_inputs, describe_result
 from vesselgraph.region import Region, estimate_region, region_from_mask
 from vesselgraph.surface import build_surface
@@ -193,6 +193,7 @@ def _run_stages(
     with log.stage("prune"):
         judged = graph = overcomplete
         if overcomplete.n_edges:
+            log.choose("prune", *choose_judge(config.prune, overcomplete, seen, heatmap))
             judged = judge(overcomplete, config.prune, image=seen, organ=region.organ, heatmap=heatmap, progress=progress)
             graph = prune(judged, config.prune, organ=organ, heatmap=heatmap, progress=progress)
         if graph.n_edges:

@@ -1,5 +1,6 @@
 """Stage 3: from an over-complete graph to the branches that are believed."""
 
-from vesselgraph.pruning.stage import judge, prune, require_pruner
+from vesselgraph.pruning.choice import choose_judge, require_pruner
+from vesselgraph.pruning.stage import judge, prune
 
-__all__ = ["judge", "prune", "require_pruner"]
+__all__ = ["choose_judge", "judge", "prune", "require_pruner"]

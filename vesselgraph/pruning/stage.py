@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +14,15 @@ from vesselgraph.edit import connected_components, merge_degree_two, orient, spl
 from vesselgraph.errors import InputError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.choice import choose_judge
 from vesselgraph.pruning.contacts import part_contacts
-from vesselgraph.pruning.decode import best_forest, choose_roots, is_tunnel
+from vesselgraph.pruning.decision import Decision, decide
+from vesselgraph.pruning.decode import choose_roots
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.pruning.naming import name_trees
 from vesselgraph.pruning.presence import separate_trees
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
 from vesselgraph.volume import Heatmap, Volume
-
-THINNED = 1
-"""Bit of ``generator`` of the branches that thinning found."""
 
 KEPT, COLD, SPUR = "kept", "too little heat", "bump of a wider vessel"
 ISOLATED, LOOP, TUNNEL = "separate and too short", "cold loop", "loop around no hole"
@@ -50,7 +48,8 @@ def judge(
         Method, thresholds and costs.
     image, organ, heatmap : optional
         What the graph was traced from: the image, the organ (bool, on its grid) without the rim of the region, the heatmap. For
-        ``config.method`` "learned", as far as its weights were trained with features of them.
+        the learned judge, as far as its weights were trained with features of them; without a heatmap "auto" means the rules
+        (:func:`choose_judge`).
     progress : Progress
         Called with the step and its done fraction.
 
@@ -58,7 +57,7 @@ def judge(
     -------
     graph : VesselGraph
         Edge columns ``score`` (mean heat, or the learned presence, in [0, 1]), ``keep`` (bool) and ``reason`` (text: why it
-        stays or goes). Learned: also ``presence`` and ``tree`` (1 portal, 2 hepatic, 3 artery, 0 not clear).
+        stays or goes). Learned: also ``presence``.
 
     Raises
     ------
@@ -73,7 +72,7 @@ def judge(
         return graph.with_columns(edge=nothing)
     if "heat" not in graph.path_data:
         raise InputError("a path column `heat`", f"{sorted(graph.path_data)}", "make the graph with vesselgraph.trace")
-    if config.method == "learned":
+    if choose_judge(config, graph, image, heatmap)[0] == "learned":
         # Loads torch and torch-geometric, which the rules do without.
         learned = import_module("vesselgraph.pruning.learned")
         judged = learned.judge_learned(graph, config, image=image, organ=organ, heatmap=heatmap, progress=progress)
@@ -81,18 +80,9 @@ def judge(
     progress("weigh branches", 0.0)
     pieces, _ = split_edges(graph, max_length=config.piece_length)
     heat = pieces.path_data["heat"]
-    # The columns of a piece are those of its whole branch, so a bridge goes or stays as one.
-    blocked = (pieces.edge_data["gap_length"] > 0) & (pieces.edge_data["min_heat"] < config.min_bridge_heat)
-    if "wall_step" in pieces.edge_data:
-        # What is inside of a mask its thinning shows; other paths cut through the same vessel.
-        blocked |= ((pieces.edge_data["generator"] & THINNED) == 0) & (pieces.edge_data["gap_length"] == 0.0)
-    decoded = best_forest(pieces, heat, blocked, config)
-    progress("weigh branches", 0.7)
-    hot = _closes_loop(pieces, decoded.keep, decoded.forest.is_tree_edge, config)
-    tunnel = hot & is_tunnel(pieces, decoded.forest, np.flatnonzero(hot))
-    keep = decoded.keep | (hot & ~tunnel)
-    reason = _reasons(pieces, keep, tunnel, decoded.forest.is_tree_edge, config)
-    judged = pieces.with_columns(edge={"score": _mean_per_branch(pieces, heat), "keep": keep, "reason": reason})
+    decision = decide(pieces, heat, config, config.min_heat)
+    reason = _reasons(pieces, decision, config)
+    judged = pieces.with_columns(edge={"score": _mean_per_branch(pieces, heat), "keep": decision.keep, "reason": reason})
     if "wall_step" not in pieces.edge_data:
         # The wall of a mask bounds its ends.
         judged = _without_swollen_ends(judged)
@@ -119,33 +109,6 @@ def _without_swollen_ends(judged: VesselGraph) -> VesselGraph:
     return replace(pieces, path_data=path).with_columns(
         edge={"keep": pieces.edge_data["keep"] & ~tail, "reason": reason.astype(np.str_)}
     )
-
-
-def require_pruner(config: PruneConfig, heat: str = "") -> None:
-    """Check that the weights of a learned judge are there, whole and for this heat, before work starts; nothing for the rules.
-
-    Parameters
-    ----------
-    config : PruneConfig
-        Method and weights.
-    heat : str
-        What the heat will be of: "ridge", "network", "file"; "auto" or empty: not known yet, checked when the graph is judged.
-
-    Raises
-    ------
-    CheckpointError
-        They are missing, damaged, or of another kind.
-    InputError
-        They were trained on graphs of other heat.
-    """
-    if config.method == "learned":
-        card = import_module("vesselgraph.pruning.weights").load_pruner(Path(config.weights))[1]
-        if heat not in {"", "auto", card.heat}:
-            raise InputError(
-                f"{card.heat} heat, on which the weights of the pruner were trained",
-                f"heatmap.method or heatmap {heat!r}",
-                f'set heatmap.method = "{card.heat}" or prune.method = "rules"',
-            )
 
 
 def prune(
@@ -217,32 +180,12 @@ def _mean_per_branch(graph: VesselGraph, values: NDArray[np.float64]) -> NDArray
     return np.asarray(total / np.maximum(np.diff(graph.path_offset), 1))
 
 
-def _closes_loop(
-    graph: VesselGraph, keep: NDArray[np.bool_], is_tree_edge: NDArray[np.bool_], config: PruneConfig
-) -> NDArray[np.bool_]:
-    """Return the branches outside the forest that are hot enough to close a loop between kept branches."""
-    alive = np.zeros(graph.n_nodes, np.bool_)
-    alive[graph.edge_nodes[keep].ravel()] = True
-    coldest = np.full(graph.n_edges, np.inf)
-    np.minimum.at(coldest, graph.edge_of_point, graph.path_data["heat"])
-    closes = ~is_tree_edge & (coldest >= config.loop_heat) & alive[graph.edge_nodes].all(axis=1)
-    if "wall_step" in graph.edge_data:
-        # A mask shows its loops itself; other paths add none.
-        closes &= (graph.edge_data["generator"] & THINNED) > 0
-    return np.asarray(closes)
-
-
-def _reasons(
-    graph: VesselGraph,
-    keep: NDArray[np.bool_],
-    tunnel: NDArray[np.bool_],
-    is_tree_edge: NDArray[np.bool_],
-    config: PruneConfig,
-) -> NDArray[np.str_]:
+def _reasons(graph: VesselGraph, decision: Decision, config: PruneConfig) -> NDArray[np.str_]:
+    keep = decision.keep
     alive = np.zeros(graph.n_nodes, np.bool_)
     alive[graph.edge_nodes[keep].ravel()] = True
     warm = _mean_per_branch(graph, graph.path_data["heat"]) >= config.min_heat
     attached = alive[graph.edge_nodes].any(axis=1)
-    cases = [keep, tunnel, ~is_tree_edge, warm & attached, warm]
+    cases = [keep, decision.tunnel, ~decision.forest.is_tree_edge, warm & attached, warm]
     reason = np.select(cases, [KEPT, TUNNEL, LOOP, SPUR, ISOLATED], default=COLD)
     return np.asarray(reason, dtype=np.str_)
