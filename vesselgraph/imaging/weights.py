@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from vesselgraph.errors import CheckpointError
 from vesselgraph.imaging.looking import Backbone, width_of
 from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging_config import TrainClassifierConfig
-from vesselgraph.io.atomic import atomic_path
+from vesselgraph.weights import WeightsCard, read_card, read_weights, write_weights
 
 
-class TaskCard(BaseModel):
+class TaskCard(WeightsCard):
     """What a reader must know of a trained task, and what the program must.
 
     Parameters
@@ -28,8 +24,6 @@ class TaskCard(BaseModel):
         In order.
     encoder, encoder_digest, weights_digest : str
         Name, card digest, and SHA-256 of the weights (or the seed) of the encoder it was trained on.
-    sha256 : str
-        Of the file of what was learned.
     n_parameters : int
         That were learned and are kept.
     n_cases : mapping of split to int
@@ -39,16 +33,14 @@ class TaskCard(BaseModel):
         On the split that was judged: figures by label or group.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    KIND: ClassVar[str] = "classifier"
+    VERSION: ClassVar[int] = 2
 
-    kind: str = "classifier"
-    version: int = 2
     labels: tuple[str, ...]
     views: tuple[str, ...]
     encoder: str
     encoder_digest: str
     weights_digest: str
-    sha256: str = ""
     n_parameters: int = 0
     n_cases: Mapping[str, int] = {}
     recipe: Mapping[str, Any] = {}
@@ -63,14 +55,7 @@ def save_task(plugin: TaskPlugin, card: TaskCard, path: str | Path) -> TaskCard:
     OutputError
         The folder is missing or not writable.
     """
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in plugin.state().items()}, temporary)
-        digest = _digest(temporary)
-    card = card.model_copy(update={"sha256": digest, "n_parameters": plugin.n_trained()})
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return card
+    return write_weights(plugin.state(), card.model_copy(update={"n_parameters": plugin.n_trained()}), path)
 
 
 def read_task_card(path: str | Path) -> TaskCard:
@@ -81,20 +66,7 @@ def read_task_card(path: str | Path) -> TaskCard:
     CheckpointError
         The weights or the card are missing, or the card is unreadable or of another kind.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"expected the weights of a classifier; got nothing at {path}; check the path")
-    beside = path.with_suffix(".json")
-    try:
-        card = TaskCard.model_validate_json(beside.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise CheckpointError(f"expected a classifier's card at {beside}; got {reason}; keep both files together") from error
-    if (card.kind, card.version) != ("classifier", 2):
-        raise CheckpointError(
-            f"expected a card of kind classifier, version 2; got {card.kind}, version {card.version}; use such weights"
-        )
-    return card
+    return read_card(path, TaskCard, "check the path")
 
 
 def load_task(path: str | Path, backbone: Backbone) -> tuple[TaskPlugin, TaskCard, TrainClassifierConfig]:
@@ -107,11 +79,7 @@ def load_task(path: str | Path, backbone: Backbone) -> tuple[TaskPlugin, TaskCar
     """
     path = Path(path)
     card = read_task_card(path)
-    if _digest(path) != card.sha256:
-        raise CheckpointError(
-            f"expected weights with the SHA-256 of their card, {card.sha256[:12]}...; got {_digest(path)[:12]}... in {path}; "
-            "copy both files together again"
-        )
+    tensors = read_weights(path, card)
     asked = (card.encoder, card.encoder_digest, card.weights_digest)
     found = (backbone.name, backbone.card_digest, backbone.weights_digest)
     if asked != found:
@@ -122,10 +90,7 @@ def load_task(path: str | Path, backbone: Backbone) -> tuple[TaskPlugin, TaskCar
         )
     config = TrainClassifierConfig.build(card.recipe)
     plugin = make_plugin(backbone, config, card.labels, card.views)
-    try:
-        fill(plugin, load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"expected a safetensors file; got {error}; copy {path} again") from error
+    fill(plugin, tensors)
     return plugin.to(config.device).eval(), card, config
 
 
@@ -160,8 +125,3 @@ def fill(plugin: TaskPlugin, state: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, value in state.items():
             wanted[name].copy_(value)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
