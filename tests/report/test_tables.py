@@ -9,6 +9,8 @@ from tests.report.cases import ball, fork
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
 from vesselgraph.report import tables
+from vesselgraph.report.named_vessels import names_table
+from vesselgraph.report.palette import TREE_COLOURS
 from vesselgraph.surface import check_surface
 
 
@@ -157,3 +159,18 @@ def test_phases_show_how_well_they_fit_before_and_after():
 @pytest.mark.parametrize("run", [{}, {"phases": {}}, {"phases": {"image": {}}}])
 def test_a_single_image_has_no_table_of_phases(run):
     assert tables.phases_table(run).rows == ()
+
+
+def test_vessels_by_name():
+    graph = fork()
+    assert names_table(graph).rows == ()
+    named = graph.with_columns(
+        edge={"tree": np.array([1] * (graph.n_edges - 1) + [0]), "tree_confidence": np.linspace(0.6, 0.9, graph.n_edges)}
+    )
+    rows = names_table(named).rows
+    assert [row.cells[0] for row in rows] == ["portal", "not named"]
+    assert [row.colour for row in rows] == [TREE_COLOURS[8], TREE_COLOURS[0]]
+    assert float(rows[0].cells[3]) == pytest.approx(named.edge_length[:-1].sum(), abs=0.05)
+    assert rows[1].cells[-1] == "0.90"
+    assert tables.trees_table(named).rows[0].cells[0].endswith("(portal)")
+    assert tables.branches_table(named).rows[0].colour in {TREE_COLOURS[8], TREE_COLOURS[0]}

@@ -14,7 +14,7 @@ from vesselgraph.graph import Column, VesselGraph
 from vesselgraph.polyline import mean_along, range_along, tortuosity
 from vesselgraph.topology import generation, grow_forest, strahler_order
 
-_FIRST = ("tree_id", "score")
+_FIRST = ("tree", "tree_confidence", "tree_id", "score")
 
 
 def table_of(graph: VesselGraph) -> dict[str, Column]:

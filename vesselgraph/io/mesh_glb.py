@@ -43,6 +43,8 @@ _TREE_COLOURS = np.array(
     ],
     dtype=np.uint8,
 )
+# Not known, portal, hepatic, artery.
+_NAME_COLOURS = np.array([[160, 160, 160], [58, 110, 200], [140, 90, 180], [205, 70, 60]], dtype=np.uint8)
 _SCREEN_GAMMA = 2.2
 _LOW, _HIGH = np.array([215.0, 60.0, 50.0]), np.array([50.0, 110.0, 190.0])
 
@@ -148,9 +150,11 @@ def _normals(mesh: Mesh) -> FloatArray:
 
 
 def _colours(mesh: Mesh) -> NDArray[np.uint8] | None:
-    """Return RGBA by ``tree_id`` (0 is grey), else by ``score`` (red 0 to blue 1, grey unknown), else None."""
-    tree, score = mesh.point_data.get("tree_id"), mesh.point_data.get("score")
-    if tree is not None and tree.dtype.kind in "iu":
+    """Return RGBA by ``tree`` or ``tree_id`` (0 is grey), else by ``score`` (red 0 to blue 1, grey unknown), else None."""
+    tree, score, name = (mesh.point_data.get(column) for column in ("tree_id", "score", "tree"))
+    if name is not None and name.dtype.kind in "iu" and (name > 0).any():
+        rgb = _NAME_COLOURS[np.where((name > 0) & (name < len(_NAME_COLOURS)), name, 0)]
+    elif tree is not None and tree.dtype.kind in "iu":
         ids = tree.astype(np.int64)
         rgb = _TREE_COLOURS[np.where(ids > 0, 1 + (ids - 1) % (len(_TREE_COLOURS) - 1), 0)]
     elif score is not None and score.dtype.kind == "f":

@@ -35,6 +35,9 @@ from vesselgraph.volume import Heatmap, Volume
 UNKNOWN, PORTAL, HEPATIC, ARTERY = range(4)
 """Values of the edge column ``tree``."""
 
+TREE_NAMES = {PORTAL: "portal", HEPATIC: "hepatic", ARTERY: "artery"}
+"""What they are called in tables and file names."""
+
 LEAST_CONFIDENCE = 0.6
 """A branch whose name is less sure than this has none."""
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
 from vesselgraph.morphology import mean_radius, radius_range
+from vesselgraph.report.palette import named_colour_index, tree_colour_index
 from vesselgraph.space import FloatArray
 
 
@@ -14,6 +15,20 @@ def tree_of_edge(graph: VesselGraph) -> NDArray[np.int64]:
     """Return the tree each branch belongs to, (E,): the column ``tree_id``, or all 1 where it is missing."""
     column = graph.edge_data.get("tree_id")
     return np.ones(graph.n_edges, np.int64) if column is None else column.astype(np.int64)
+
+
+def name_of_edge(graph: VesselGraph) -> NDArray[np.int64] | None:
+    """Return the name of each branch's tree, (E,): 1 portal, 2 hepatic, 3 artery, 0 not known; None if no branch has one."""
+    column = graph.edge_data.get("tree")
+    if column is None or column.dtype.kind not in "iu" or not (column > 0).any():
+        return None
+    return column.astype(np.int64)
+
+
+def colour_of_edge(graph: VesselGraph) -> NDArray[np.int64]:
+    """Return the place of each branch's colour in ``TREE_COLOURS``, (E,): by its name if there are names, else by its tree."""
+    name = name_of_edge(graph)
+    return tree_colour_index(tree_of_edge(graph)) if name is None else named_colour_index(name)
 
 
 def branch_score(graph: VesselGraph) -> FloatArray:

@@ -16,8 +16,8 @@ from scipy import ndimage
 from vesselgraph.edit import resample
 from vesselgraph.graph import VesselGraph
 from vesselgraph.io.atomic import atomic_path
-from vesselgraph.report.columns import tree_of_edge
-from vesselgraph.report.palette import TREE_COLOURS, rgb, tree_colour_index
+from vesselgraph.report.columns import colour_of_edge
+from vesselgraph.report.palette import TREE_COLOURS, rgb
 from vesselgraph.report.views import VIEWS, Frame, ViewName, axial_part, project, sample_plane
 from vesselgraph.resampling import resample_like
 from vesselgraph.space import FloatArray
@@ -322,7 +322,7 @@ def _draw_lines(frame: Frame, graph: VesselGraph | None) -> NDArray[np.uint8]:
     canvas, draw = _canvas(frame)
     if graph is not None:
         pixels = frame.to_pixel(graph.path_position) * _OVERLAY_SCALE
-        colours = tree_colour_index(tree_of_edge(graph)) + 1
+        colours = colour_of_edge(graph) + 1
         for edge in range(graph.n_edges):
             line = pixels[graph.path_offset[edge] : graph.path_offset[edge + 1]]
             draw.line(line.ravel().tolist(), fill=int(colours[edge]), width=_OVERLAY_SCALE, joint=None)
@@ -339,7 +339,7 @@ def _draw_cut(frame: Frame, dense: VesselGraph | None, position: float) -> NDArr
     if dense is None:
         return overlay
     away = np.abs(dense.path_position[:, frame.view.depth] - position)
-    colours = tree_colour_index(tree_of_edge(dense))[dense.edge_of_point] + 1
+    colours = colour_of_edge(dense)[dense.edge_of_point] + 1
     pixels = frame.to_pixel(dense.path_position) * _OVERLAY_SCALE
     reach = np.sqrt(np.maximum(dense.path_radius**2 - away**2, 0.0)) * _OVERLAY_SCALE / frame.step
     is_cut = away < np.nan_to_num(dense.path_radius, nan=0.0)

@@ -22,6 +22,7 @@ from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.report import tables
 from vesselgraph.report.figures import Picture, display_window, render_mips, render_slice, render_slices
+from vesselgraph.report.named_vessels import names_table
 from vesselgraph.report.palette import SCALE_COLOURS
 from vesselgraph.report.scene import MAX_FACES, reduced, scene_of
 from vesselgraph.report.still import mesh_png
@@ -298,6 +299,7 @@ _SHOWN = (
 def _tables(graph: VesselGraph, run: Mapping[str, Any], scores: Mapping[str, Any] | None) -> dict[str, tables.Table]:
     other = {key: value for key, value in run.items() if key not in _SHOWN}
     return {
+        "names": names_table(graph),
         "trees": tables.trees_table(graph),
         "branches": tables.branches_table(graph),
         "phases": tables.phases_table(run),

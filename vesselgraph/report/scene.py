@@ -14,8 +14,9 @@ from vesselgraph import edit
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
 from vesselgraph.morphology import mean_radius
-from vesselgraph.report.columns import branch_score, tree_of_edge
-from vesselgraph.report.palette import SCALE_COLOURS, TREE_COLOURS, tree_colour_index
+from vesselgraph.pruning.naming import TREE_NAMES
+from vesselgraph.report.columns import branch_score, colour_of_edge, name_of_edge, tree_of_edge
+from vesselgraph.report.palette import SCALE_COLOURS, TREE_COLOURS, named_colour_index, tree_colour_index
 from vesselgraph.report.views import used_box
 from vesselgraph.resampling import resample
 from vesselgraph.space import FloatArray
@@ -132,15 +133,24 @@ def _mesh_colours(mesh: Mesh, graph: VesselGraph, limits: tuple[float, float]) -
         tree, score = np.zeros(mesh.n_points, np.int64), np.full(mesh.n_points, np.nan)
     else:
         radius = mesh.point_data.get("radius", mean_radius(graph)[branch])
-        tree = mesh.point_data.get("tree_id", tree_of_edge(graph)[branch])
+        tree = colour_of_point(mesh, colour_of_edge(graph)[branch])
         score = mesh.point_data.get("score", branch_score(graph)[branch])
     return {
         "branch": _packed(branch, "<u2" if graph.n_edges <= _LEVELS else "<u4"),
         "branchBytes": 2 if graph.n_edges <= _LEVELS else 4,
-        "tree": _packed(tree_colour_index(tree.astype(np.int64)), "u1"),
+        "tree": _packed(tree, "u1"),
         "radius": _packed(_levels(radius, *limits), "u1"),
         "score": _packed(_levels(score, 0.0, 1.0), "u1"),
     }
+
+
+def colour_of_point(mesh: Mesh, otherwise: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each point's colour in ``TREE_COLOURS``, (P,), by the mesh's own ``tree`` or ``tree_id``."""
+    if "tree" in mesh.point_data and (mesh.point_data["tree"] > 0).any():
+        return named_colour_index(mesh.point_data["tree"].astype(np.int64))
+    if "tree_id" in mesh.point_data:
+        return tree_colour_index(mesh.point_data["tree_id"].astype(np.int64))
+    return otherwise
 
 
 def _nearest_branch(mesh: Mesh, graph: VesselGraph) -> NDArray[np.int64]:
@@ -151,13 +161,15 @@ def _nearest_branch(mesh: Mesh, graph: VesselGraph) -> NDArray[np.int64]:
 
 
 def _line_part(graph: VesselGraph, low: FloatArray, size: FloatArray, limits: tuple[float, float]) -> dict[str, Any]:
+    name = name_of_edge(graph)
     return {
         "points": _packed(np.round((graph.path_position - low) / size * _LEVELS), "<u2"),
         "offset": _packed(graph.path_offset, "<u4"),
         "radius": _packed(_levels(graph.path_radius, *limits), "u1"),
-        "tree": _packed(tree_colour_index(tree_of_edge(graph)), "u1"),
+        "tree": _packed(colour_of_edge(graph), "u1"),
         "score": _packed(_levels(branch_score(graph), 0.0, 1.0), "u1"),
         "treeId": tree_of_edge(graph).tolist(),
+        "treeName": [] if name is None else [TREE_NAMES.get(n, "not named") for n in name.tolist()],
         "length": graph.edge_length.round(1).tolist(),
         "meanRadius": [None if np.isnan(r) else round(float(r), 2) for r in mean_radius(graph)],
         "scoreValue": [None if np.isnan(s) else round(float(s), 3) for s in branch_score(graph)],

@@ -9,12 +9,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesselgraph.errors import BackendUnavailableError, InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.mesh import Mesh
-from vesselgraph.report.palette import tree_rgb
+from vesselgraph.report.columns import colour_of_edge
+from vesselgraph.report.palette import TREE_COLOURS, rgb
+from vesselgraph.report.scene import colour_of_point
 
 _PROGRAM = Path(__file__).with_name("_draw_still.py")
 _TIME_LIMIT = 120.0
@@ -28,7 +31,7 @@ def mesh_png(mesh: Mesh, graph: VesselGraph | None = None, *, size: tuple[int, i
     Parameters
     ----------
     mesh : Mesh
-        At least one face. Colours follow its ``tree_id``, else the ``tree_id`` of the branch in its ``branch_id``.
+        At least one face. Colours follow its ``tree`` or ``tree_id``, else those of the branch in its ``branch_id``.
     graph : VesselGraph, optional
         Only asked for the trees of branches.
     size : (int, int)
@@ -43,7 +46,7 @@ def mesh_png(mesh: Mesh, graph: VesselGraph | None = None, *, size: tuple[int, i
     """
     if mesh.n_faces == 0:
         raise InputError("a surface with faces", "an empty mesh", "build the surface first")
-    colours = tree_rgb(_tree_of_point(mesh, graph))
+    colours = rgb(TREE_COLOURS)[_colour_of_point(mesh, graph)]
     with tempfile.TemporaryDirectory(prefix="vesselgraph-") as folder:
         arrays, picture = Path(folder) / "scene.npz", Path(folder) / "scene.png"
         np.savez(arrays, points=mesh.points, faces=mesh.faces, colours=colours)
@@ -82,9 +85,8 @@ def render_mesh_png(
     return Path(path)
 
 
-def _tree_of_point(mesh: Mesh, graph: VesselGraph | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    if "tree_id" in mesh.point_data:
-        return mesh.point_data["tree_id"].astype(np.int64)
-    if graph is not None and {"branch_id"} <= set(mesh.point_data) and "tree_id" in graph.edge_data:
-        return graph.edge_data["tree_id"].astype(np.int64)[mesh.point_data["branch_id"]]
-    return np.ones(mesh.n_points, np.int64)
+def _colour_of_point(mesh: Mesh, graph: VesselGraph | None) -> NDArray[np.int64]:
+    of_branch = np.ones(mesh.n_points, np.int64)
+    if graph is not None and "branch_id" in mesh.point_data:
+        of_branch = colour_of_edge(graph)[mesh.point_data["branch_id"]]
+    return colour_of_point(mesh, of_branch)

@@ -8,15 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
 from vesselgraph.morphology import mean_radius, tortuosity, volume
-from vesselgraph.report.columns import branch_score, thinnest_and_mean_radius, tree_of_edge
-from vesselgraph.report.palette import TREE_COLOURS, tree_colour_index
+from vesselgraph.pruning.naming import TREE_NAMES
+from vesselgraph.report.columns import (
+    branch_score,
+    colour_of_edge,
+    name_of_edge,
+    thinnest_and_mean_radius,
+    tree_of_edge,
+)
+from vesselgraph.report.palette import TREE_COLOURS
 from vesselgraph.surface import SurfaceCheck
 
 MAX_BRANCH_ROWS = 300
+NOT_NAMED = "not named"
 _GENERATORS = {1: "thinning", 2: "gap bridge"}
 
 
@@ -105,6 +114,7 @@ def trees_table(graph: VesselGraph) -> Table:
     """Return one row a tree, the longest first."""
     trees, volumes = tree_of_edge(graph), volume(graph)
     root = graph.node_data.get("root", np.zeros(graph.n_nodes, bool)).astype(bool)
+    names, colours = name_of_edge(graph), colour_of_edge(graph)
     ids = sorted(set(trees.tolist()), key=lambda tree: (tree <= 0, -float(graph.edge_length[trees == tree].sum())))
     rows = []
     for tree in ids:
@@ -114,8 +124,9 @@ def trees_table(graph: VesselGraph) -> Table:
         points = points[np.isfinite(points)]
         span = f"{points.min():.2f}-{points.max():.2f}" if points.size else "-"
         roots = [", ".join(f"{x:.1f}" for x in graph.node_position[node]) for node in nodes[root[nodes]]]
+        longest = np.bincount(colours[mine], graph.edge_length[mine]).argmax()
         cells = (
-            str(tree),
+            str(tree) + ("" if names is None else f" ({_commonest_name(names[mine], graph.edge_length[mine])})"),
             str(int(mine.sum())),
             str(int((graph.degree[nodes] >= 3).sum())),
             str(int(((graph.degree[nodes] == 1) & ~root[nodes]).sum())),
@@ -124,12 +135,12 @@ def trees_table(graph: VesselGraph) -> Table:
             span,
             "; ".join(roots[:3]) + (" …" if len(roots) > 3 else "") if roots else "-",
         )
-        rows.append(Row(cells, key=int(tree), colour=_tree_colour(int(tree))))
+        rows.append(Row(cells, key=int(tree), colour=TREE_COLOURS[longest]))
     return _table(TREE_COLUMNS, rows)
 
 
-def _tree_colour(tree: int) -> str:
-    return TREE_COLOURS[int(tree_colour_index(np.array([tree]))[0])]
+def _commonest_name(names: NDArray[np.int64], length: NDArray[np.float64]) -> str:
+    return TREE_NAMES.get(int(np.bincount(names, length).argmax()), NOT_NAMED)
 
 
 BRANCH_COLUMNS = (
@@ -146,20 +157,20 @@ BRANCH_COLUMNS = (
 def branches_table(graph: VesselGraph, max_rows: int = MAX_BRANCH_ROWS) -> Table:
     """Return one row a branch, the longest ``max_rows`` of them."""
     trees, radius, score = tree_of_edge(graph), mean_radius(graph), branch_score(graph)
-    bend = tortuosity(graph)
+    names, colours, bend = name_of_edge(graph), colour_of_edge(graph), tortuosity(graph)
     generator = graph.edge_data.get("generator")
     rows = []
     for edge in np.argsort(-graph.edge_length, kind="stable")[:max_rows]:
         cells = (
             str(edge),
-            str(trees[edge]),
+            str(trees[edge]) + ("" if names is None else f" ({TREE_NAMES.get(int(names[edge]), NOT_NAMED)})"),
             number(graph.edge_length[edge]),
             number(radius[edge], 2),
             number(bend[edge], 2),
             number(score[edge], 2),
             "-" if generator is None else generator_text(int(generator[edge])),
         )
-        rows.append(Row(cells, key=int(edge), colour=_tree_colour(int(trees[edge]))))
+        rows.append(Row(cells, key=int(edge), colour=TREE_COLOURS[colours[edge]]))
     return _table(BRANCH_COLUMNS, rows, graph.n_edges)
 
 

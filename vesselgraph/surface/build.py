@@ -44,7 +44,7 @@ def build_surface(graph: VesselGraph, config: SurfaceConfig = _DEFAULT, *, progr
     -------
     Mesh
         World LPS mm. ``point_data``: ``radius`` (mm, drawn, of the nearest place on a branch), ``branch_id``, and
-        ``tree_id`` and ``score`` where the graph has these edge columns. Where the graph did not know a radius
+        ``tree``, ``tree_id`` and ``score`` where the graph has these edge columns. Where the graph did not know a radius
         there is a column ``radius_known`` (uint8), 0 on the points of branch places whose radius was filled in.
         A graph without branches gives an empty mesh.
 
@@ -126,7 +126,8 @@ def _point_data(
         # Every path point but the last of a branch starts a cone.
         start = np.flatnonzero(graph.edge_of_point[:-1] == graph.edge_of_point[1:])
         data["radius_known"] = (known[start] & known[start + 1])[cone].astype(np.uint8)
-    for name in ("tree_id", "score"):
-        if name in graph.edge_data:
+    for name in ("tree", "tree_id", "score"):
+        # The truth of a phantom has names as text, which surface files do not hold.
+        if name in graph.edge_data and graph.edge_data[name].dtype.kind != "U":
             data[name] = graph.edge_data[name][branch]
     return data

@@ -206,7 +206,7 @@ window.vesselViewer = (function () {
       marked.geometry.dispose();
       marked.geometry = segments(branch, branch + 1, null);
       const l = scene.lines, word = (value, unit) => (value === null ? "unknown" : value + unit);
-      byId("picked").textContent = `Branch ${branch}: tree ${l.treeId[branch]}, length ${l.length[branch]} mm, `
+      byId("picked").textContent = `Branch ${branch}: tree ${l.treeId[branch]}${l.treeName.length ? " (" + l.treeName[branch] + ")" : ""}, length ${l.length[branch]} mm, `
         + `mean radius ${word(l.meanRadius[branch], " mm")}, score ${word(l.scoreValue[branch], "")}.`;
     } else {
       byId("picked").textContent = "";
