@@ -29,6 +29,8 @@ _CAPSULE = 2
 _SLACK = 3.0
 # A path from voxel to voxel is up to so much longer than the curve it follows.
 _ON_GRID = 1.15
+# A voxel beside the tip, squared distance below this, is no vessel ahead.
+_NEAREST = 1.5**2
 _MOST_VESSELS = 24
 _WIDE = 1 << 30
 _STEP = np.sqrt((OFFSETS**2).sum(axis=1))
@@ -78,13 +80,17 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, threshold, 
     back0, front0 = _extent_of_cone(outward[0], min_cosine, reach)
     back1, front1 = _extent_of_cone(outward[1], min_cosine, reach)
     for z in range(max(a[0] - back0, 0), min(a[0] + front0 + 1, n_planes)):
-        for y in range(max(a[1] - back1, 0), min(a[1] + front1 + 1, n_rows)):
+        dz = z - a[0]
+        half = int(np.sqrt(max(0.0, reach * reach - dz * dz)) + 0.5)
+        for y in range(max(a[1] - min(back1, half), 0), min(a[1] + min(front1, half) + 1, n_rows)):
             for v in range(line_start[z * n_rows + y], line_start[z * n_rows + y + 1]):
-                dz, dy, dx = z - a[0], y - a[1], voxels[v, 2] - a[2]
-                distance = np.sqrt(dz * dz + dy * dy + dx * dx)
-                if distance > reach or distance < 1.5:
+                dy, dx = y - a[1], voxels[v, 2] - a[2]
+                square = dz * dz + dy * dy + dx * dx
+                ahead = dz * outward[0] + dy * outward[1] + dx * outward[2]
+                if square > reach * reach or square < _NEAREST or ahead < 0.0 <= min_cosine:
                     continue
-                cosine = (dz * outward[0] + dy * outward[1] + dx * outward[2]) / distance
+                distance = np.sqrt(np.float64(square))
+                cosine = ahead / distance
                 if cosine < min_cosine:
                     continue
                 name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
