@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vesselgraph import Space, VesselGraph, Volume
-from vesselgraph.edit.roots import find_roots, root_trees
+from vesselgraph.edit.roots import find_roots, require_near_region, root_points, root_trees
 from vesselgraph.errors import InputError
 
 
@@ -112,3 +112,18 @@ def test_touching_trees_are_parted_at_equal_ways_to_their_roots():
     assert rooted.node_data["root"].sum() == 2
     assert rooted.edge_data["tree_id"].tolist() == [2, 2, 1, 1]
     assert rooted.path(2)[0].tolist() == [35, 0, 0]
+
+
+def test_a_root_far_from_the_region_is_refused_before_any_vessel_is_known():
+    array = np.zeros((10, 10, 80), bool)
+    array[:, :, :10] = True
+    region = Volume(array, Space.axial((2.0, 1.0, 1.0)))
+    # The region ends at x = 9 mm.
+    require_near_region(root_points([[5, 5, 5], [29, 5, 4]]), region)
+    with pytest.raises(InputError, match=r"within 20 mm of the region.*\[35.0, 5.0, 4.0\], 26.0 mm away"):
+        require_near_region(root_points([[5, 5, 5], [35, 5, 4]]), region)
+    with pytest.raises(InputError, match=r"41\.0 mm away"):
+        require_near_region(root_points([50, 5, 4]), region, max_distance=40.0)
+    with pytest.raises(InputError, match="empty region"):
+        require_near_region(root_points([5, 5, 5]), Volume(array & False, region.space))
+    require_near_region(root_points(None), region)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vesselgraph.edit.merge import merge_degree_two
 from vesselgraph.edit.parts import Kept, connected_components, orient, relabel, reverse, subset
 from vesselgraph.edit.paths import resample, split_edges
-from vesselgraph.edit.roots import find_roots, root_points, root_trees
+from vesselgraph.edit.roots import find_roots, require_near_region, root_points, root_trees
 
 __all__ = [
     "Kept",
@@ -14,6 +14,7 @@ __all__ = [
     "merge_degree_two",
     "orient",
     "relabel",
+    "require_near_region",
     "resample",
     "reverse",
     "root_points",

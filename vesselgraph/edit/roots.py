@@ -114,6 +114,52 @@ def root_points(points: ArrayLike | None, bounds: FloatArray | None = None) -> F
     return clicks
 
 
+def require_near_region(points: FloatArray, region: Volume, max_distance: float = 20.0) -> None:
+    """Check, before any vessel is known, that roots lie where one can be: in a region or close to it.
+
+    Parameters
+    ----------
+    points : (P, 3) mm
+        World LPS; see :func:`root_points`.
+    region : Volume
+        bool. Vessels are looked for where it is True.
+    max_distance : mm
+        As of :func:`find_roots`: a trunk may be clicked just outside of its organ.
+
+    Raises
+    ------
+    InputError
+        A point is farther from the region.
+
+    Examples
+    --------
+    >>> from vesselgraph.space import Space
+    >>> region = Volume(np.ones((4, 4, 4), np.bool_), Space.axial())
+    >>> require_near_region(root_points([[9, 0, 0]]), region)
+    """
+    reach = np.ceil(max_distance / region.space.spacing)
+    for point in points:
+        place = region.space.to_index(point)
+        low, high = np.clip([place - reach, place + reach + 1], 0, region.shape).astype(np.int64)
+        box = region.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+        near = np.argwhere(box) + low
+        apart = np.linalg.norm(region.space.to_world(near.astype(np.float64)) - point, axis=1)
+        if not (apart <= max_distance).any():
+            raise InputError(
+                f"roots within {max_distance:g} mm of the region in which vessels are looked for",
+                f"{point.round(1).tolist()}, {_far_from(region, point)}",
+                "click on a vessel of this organ, or give the mask of the organ that is meant",
+            )
+
+
+def _far_from(region: Volume, point: FloatArray) -> str:
+    inside = np.argwhere(region.array)
+    if not len(inside):
+        return "and an empty region"
+    apart = np.linalg.norm(region.space.to_world(inside.astype(np.float64)) - point, axis=1)
+    return f"{apart.min():.1f} mm away from it"
+
+
 def root_trees(
     graph: VesselGraph,
     *,
