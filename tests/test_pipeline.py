@@ -325,3 +325,17 @@ def test_surface_that_is_too_fine_at_any_step_is_refused():
     tiny = SurfaceConfig(max_blocks=2)
     with pytest.raises(BudgetError, match=r"surface\.max_blocks"):
         pipeline._draw_surface(graph, tiny, tiny, RunLog(), silent)
+
+
+def test_each_named_tree_has_a_closed_surface_of_its_own():
+    graph = vg.VesselGraph.from_paths(
+        [[[0, 0, 0], [20, 0, 0]], [[20, 0, 0], [20, 20, 0]], [[50, 0, 0], [60, 0, 0]]], [[2.0, 2.0]] * 3
+    )
+    assert pipeline.tree_surfaces(graph, SurfaceConfig()) == {}
+    meshes = pipeline.tree_surfaces(graph.with_columns(edge={"tree": np.array([1, 2, 0])}), SurfaceConfig())
+    assert list(meshes) == ["portal", "hepatic"]
+    for branch, mesh in enumerate(meshes.values()):
+        assert set(mesh.point_data["branch_id"].tolist()) == {branch}
+        check = vg.check_surface(mesh)
+        assert check.is_sound
+        assert check.volume == pytest.approx(np.pi * (4 * 20 + 4 / 3 * 8), rel=0.03)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import vesselgraph as vg
-from vesselgraph.record import describe_graph, dropped_branches
+from vesselgraph.record import describe_graph, dropped_branches, named_vessels
 
 
 def test_empty_graph_is_described():
@@ -30,4 +30,14 @@ def test_dropped_branches_are_summed_by_reason_longest_first():
     assert dropped_branches(vg.VesselGraph.from_paths(paths, edge_data=columns)) == {
         "short": {"n_branches": 2, "length": 5.0},
         "faint": {"n_branches": 1, "length": 2.0},
+    }
+
+
+def test_named_vessels_are_summed_by_name():
+    paths = [[[0, 0, 0], [1, 0, 0]], [[0, 5, 0], [2, 5, 0]], [[0, 9, 0], [8, 9, 0]]]
+    graph = vg.VesselGraph.from_paths(paths)
+    assert named_vessels(graph) == {}
+    assert named_vessels(graph.with_columns(edge={"tree": np.array([2, 0, 2])})) == {
+        "hepatic": {"n_branches": 2, "length": 9.0},
+        "not named": {"n_branches": 1, "length": 2.0},
     }

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from vesselgraph import results
 from vesselgraph.errors import OutputError
 from vesselgraph.graph import VesselGraph
+from vesselgraph.io import read_mesh
 from vesselgraph.mesh import Mesh
 from vesselgraph.pipeline import Reconstruction
 from vesselgraph.region import Region
@@ -34,6 +36,16 @@ def test_all_files_are_written_and_none_is_empty(tmp_path, empty):
     assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == sorted(RESULT_FILES)
     assert all(path.stat().st_size > 0 for path in written)
     assert json.loads(written[-1].read_text())["scores"]["branch"]["f1"] == 1.0
+
+
+def test_each_named_tree_has_its_surface_and_old_ones_go(tmp_path):
+    result = reconstruction()
+    written = write_results(replace(result, tree_meshes={"portal": result.mesh, "hepatic": result.mesh}), tmp_path)
+    assert [path.name for path in written] == [*RESULT_FILES, "mesh-portal.stl", "mesh-hepatic.stl"]
+    assert read_mesh(tmp_path / "mesh-portal.stl").n_faces == result.mesh.n_faces
+    again = write_results(replace(result, tree_meshes={"portal": result.mesh}), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in again)
+    assert not (tmp_path / "mesh-hepatic.stl").exists()
 
 
 def test_progress_names_every_file(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from vesselgraph.budget import (
     quick_enough,
 )
 from vesselgraph.config import PipelineConfig, SurfaceConfig
-from vesselgraph.edit import root_points, root_trees
+from vesselgraph.edit import root_points, root_trees, subset
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import choose_method, predict_heatmap, require_network
@@ -28,6 +28,7 @@ from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, machine, versions
 from vesselgraph.pruning import choose_judge, judge, prune, require_pruner
+from vesselgraph.pruning.naming import TREE_NAMES
 from vesselgraph.record import describe_inputs, describe_result
 from vesselgraph.region import Region, estimate_region, region_from_mask
 from vesselgraph.surface import build_surface
@@ -57,6 +58,8 @@ class Reconstruction:
         Closed surface of ``graph``, world LPS mm.
     run : mapping
         The record, ready for JSON; its keys are described in ``docs/results.md``.
+    tree_meshes : mapping of name to Mesh
+        A closed surface of each named tree alone ("portal", "hepatic", "artery"), as far as there is one.
     """
 
     phases: PhaseSet | None
@@ -66,6 +69,7 @@ class Reconstruction:
     graph: VesselGraph
     mesh: Mesh
     run: Mapping[str, Any]
+    tree_meshes: Mapping[str, Mesh] = field(default_factory=dict)
 
 
 def reconstruct(
@@ -138,7 +142,7 @@ def reconstruct(
             phases = _checked(phases, log)
             if heatmap is not None:
                 _require_overlap(heatmap.heat, phases.reference)
-    result, drawn = _run_stages(phases, config, mask, heatmap, planted, log, progress)
+    result, drawn, tree_meshes = _run_stages(phases, config, mask, heatmap, planted, log, progress)
     record: dict[str, Any] = {
         "program": "vesselgraph",
         "started": started.isoformat(timespec="seconds"),
@@ -152,7 +156,7 @@ def reconstruct(
         **log.to_dict(),
         **describe_result(*result, drawn),
     }
-    return Reconstruction(*result, run=record)
+    return Reconstruction(*result, run=record, tree_meshes=tree_meshes)
 
 
 _Roots = tuple[NDArray[np.float64], Volume | None]
@@ -167,7 +171,7 @@ def _run_stages(
     planted: _Roots,
     log: RunLog,
     progress: Progress,
-) -> tuple[_Stages, SurfaceConfig]:
+) -> tuple[_Stages, SurfaceConfig, dict[str, Mesh]]:
     with log.stage("region"):
         region = _find_region(phases, config, mask, heatmap, progress)
     if heatmap is None or mask is not None:
@@ -203,7 +207,8 @@ def _run_stages(
     with log.stage("surface"):
         fine = as_fine_as_the_data(config.surface, float(heatmap.heat.space.spacing.min()))
         mesh, drawn = _draw_surface(graph, fine, quick_enough(graph, fine, config.surface), log, progress)
-    return (phases, region, heatmap, judged, graph, mesh), drawn
+        trees = tree_surfaces(graph, drawn, progress=progress)
+    return (phases, region, heatmap, judged, graph, mesh), drawn, trees
 
 
 def _find_region(
@@ -254,6 +259,19 @@ def _draw_surface(
             "surface.min_radius for a finer one."
         )
     return mesh, drawn
+
+
+def tree_surfaces(graph: VesselGraph, config: SurfaceConfig, *, progress: Progress = silent) -> dict[str, Mesh]:
+    """Return the surface of each named tree alone: by name, closed where trees touch, ``branch_id`` as in ``graph``."""
+    names = graph.edge_data.get("tree")
+    meshes = {}
+    for value, name in TREE_NAMES.items() if names is not None and names.dtype.kind in "iu" else ():
+        part, kept = subset(graph, edges=names == value, drop_isolated=True)
+        mesh = build_surface(part, config, progress=progress)
+        if mesh.n_faces:
+            branch = kept.edge_old[mesh.point_data["branch_id"]]
+            meshes[name] = replace(mesh, point_data={**mesh.point_data, "branch_id": branch})
+    return meshes
 
 
 def _require_memory(

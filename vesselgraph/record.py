@@ -13,6 +13,7 @@ from vesselgraph.config import SurfaceConfig
 from vesselgraph.graph import VesselGraph
 from vesselgraph.mesh import Mesh
 from vesselgraph.provenance import digest_path, digest_volume
+from vesselgraph.pruning.naming import TREE_NAMES, UNKNOWN
 from vesselgraph.region import Region
 from vesselgraph.surface import check_surface
 from vesselgraph.topology import component_labels, n_loops
@@ -58,6 +59,7 @@ def describe_result(
         "heatmap": {"source": heatmap.source, "shape": list(heat.shape), "space": heat.space.to_dict()},
         "candidates": describe_graph(judged),
         "graph": describe_graph(graph),
+        "named": named_vessels(graph),
         "dropped": dropped_branches(judged),
         "surface": {
             "n_points": mesh.n_points,
@@ -86,6 +88,19 @@ def describe_graph(graph: VesselGraph) -> dict[str, int | float]:
         "n_pieces": len(np.unique(component_labels(graph.edge_nodes, graph.n_nodes))),
         "n_loops": n_loops(graph.edge_nodes, graph.n_nodes),
         "length": round(graph.length, 3),
+    }
+
+
+def named_vessels(graph: VesselGraph) -> dict[str, dict[str, int | float]]:
+    """Return branches and their length in mm by name (portal, hepatic, artery, not named); empty if nothing was named."""
+    names = graph.edge_data.get("tree")
+    if names is None or names.dtype.kind not in "iu":
+        return {}
+    rows = {name: names == value for value, name in (*TREE_NAMES.items(), (UNKNOWN, "not named"))}
+    return {
+        name: {"n_branches": int(mine.sum()), "length": round(float(graph.edge_length[mine].sum()), 3)}
+        for name, mine in rows.items()
+        if mine.any()
     }
 
 

@@ -1,4 +1,4 @@
-"""The output folder of a run: eleven files that appear together or not at all."""
+"""The output folder of a run: files that appear together or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from vesselgraph.errors import OutputError
 from vesselgraph.io import write_branch_table, write_graph, write_image, write_mesh
 from vesselgraph.pipeline import Reconstruction
 from vesselgraph.progress import Progress, silent
+from vesselgraph.pruning.naming import TREE_NAMES
 from vesselgraph.report import write_report
 
 GRAPH_FILES = ("graph.vtp", "graph.json", "graph.swc", "graph.graphml")
 MESH_FILES = ("mesh.vtp", "mesh.stl", "mesh.glb")
+TREE_FILES = tuple(f"mesh-{name}.stl" for name in TREE_NAMES.values())
+"""Surfaces of the named trees, as far as there are such trees."""
 RECORD_FILE = "run.json"
 INTERMEDIATE_FILES = ("overcomplete.vtp",)
 """What a run also keeps if asked to: every candidate branch with its evidence, score and reason."""
@@ -36,7 +39,7 @@ def check_folder(folder: str | Path) -> None:
         The place is a file or not writable, or it holds a file with the name of a result that no run of ours wrote.
     """
     place = Path(folder)
-    taken = [name for name in (*RESULT_FILES, *INTERMEDIATE_FILES) if (place / name).exists()]
+    taken = [name for name in (*RESULT_FILES, *TREE_FILES, *INTERMEDIATE_FILES) if (place / name).exists()]
     if taken and not _is_ours(place / RECORD_FILE):
         raise OutputError(
             "a folder without foreign files of our names",
@@ -71,7 +74,7 @@ def write_results(
     keep_intermediate: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write everything a run made into a folder and return the paths, in the order of ``RESULT_FILES``.
+    """Write everything a run made into a folder and return the paths: ``RESULT_FILES``, then those of named trees.
 
     All files are first written into a hidden folder inside it and moved to their names once every one is complete; if
     writing fails, nothing is left behind and earlier results stay as they were.
@@ -85,7 +88,8 @@ def write_results(
     scores : mapping, optional
         Agreement with a known truth, shown in the report and kept in ``run.json``.
     keep_intermediate : bool
-        Also write ``INTERMEDIATE_FILES``; if false, those of an earlier run in the folder are taken away.
+        Also write ``INTERMEDIATE_FILES``; if false, those of an earlier run in the folder are taken away. So are the surfaces
+        of trees that this run does not have.
     progress : Progress
         Told the file and the done fraction.
 
@@ -108,18 +112,19 @@ def write_results(
                 write(staging / name)
             for name in writers:
                 (staging / name).replace(place / name)
-            for name in set(INTERMEDIATE_FILES) - set(writers):
+            for name in {*INTERMEDIATE_FILES, *TREE_FILES} - set(writers):
                 (place / name).unlink(missing_ok=True)
             progress("writing", 1.0)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-    return [place / name for name in (*RESULT_FILES, *(INTERMEDIATE_FILES if keep_intermediate else ()))]
+    extra = [name for name in (*TREE_FILES, *INTERMEDIATE_FILES) if name in writers]
+    return [place / name for name in (*RESULT_FILES, *extra)]
 
 
 def _writers(
     result: Reconstruction, run: Mapping[str, Any], scores: Mapping[str, Any] | None, progress: Progress
 ) -> dict[str, Callable[[Path], object]]:
-    """Return one writer a file, in the order of ``RESULT_FILES``: the record comes last, so it vouches for the rest."""
+    """Return one writer a file: the record comes last, so it vouches for the rest."""
     report = partial(
         write_report,
         image=None if result.phases is None else result.phases.reference,
@@ -135,6 +140,7 @@ def _writers(
         **{name: partial(write_graph, result.graph) for name in GRAPH_FILES},
         "branches.csv": partial(write_branch_table, result.graph),
         **{name: partial(write_mesh, result.mesh) for name in MESH_FILES},
+        **{f"mesh-{name}.stl": partial(write_mesh, mesh) for name, mesh in result.tree_meshes.items()},
         "heatmap.nii.gz": partial(write_image, result.heatmap.heat),
         "report.html": report,
         RECORD_FILE: partial(_write_json, run),

@@ -25,8 +25,10 @@ NAME_COLUMNS = (
 def names_table(graph: VesselGraph) -> Table:
     """Return one row a name of vessels, portal first; no rows if no branch has a name."""
     names, colours, volumes = name_of_edge(graph), colour_of_edge(graph), volume(graph)
+    if names is None:
+        return Table(NAME_COLUMNS, (), 0)
     rows = []
-    for value in () if names is None else (*TREE_NAMES, 0):
+    for value in (*TREE_NAMES, 0):
         mine = names == value
         if not mine.any():
             continue

@@ -292,7 +292,7 @@ def _notes(mesh: Mesh, shown: Mesh) -> list[str]:
 # Keys of the record that have a place of their own on the page.
 _SHOWN = (
     *("program", "started", "machine", "versions", "config", "inputs", "timings", "cpu_seconds", "peak_memory_gb"),
-    *("warnings", "region", "dropped", "scores", "surface", "phases"),
+    *("warnings", "region", "named", "dropped", "scores", "surface", "phases"),
 )
 
 
