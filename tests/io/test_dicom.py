@@ -85,6 +85,17 @@ def test_written_files_say_what_pydicom_expects(tmp_path: Path) -> None:
     assert np.array_equal(dataset.pixel_array.astype(int) * int(dataset.RescaleSlope) - 1024, source.array[3])
 
 
+def test_a_volume_is_named_after_its_series_or_its_folder(tmp_path: Path) -> None:
+    write(tmp_path / "named", series_description="liver")
+    assert read_image(tmp_path / "named").name == "liver"
+
+    def no_description(dataset: pydicom.Dataset, index: int) -> None:
+        del dataset.SeriesDescription
+
+    write(tmp_path / "portal-dicom", no_description)
+    assert read_image(tmp_path / "portal-dicom").name == "portal-dicom"
+
+
 def test_a_mirrored_grid_comes_back_at_the_same_places(tmp_path: Path) -> None:
     space = Space.axial((2.0, 1.0, 1.0), (0, 0, 50))
     source = volume(Space(space.spacing, space.origin, space.direction * [-1, 1, 1]))

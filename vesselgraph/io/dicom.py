@@ -95,12 +95,15 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
 
 
 def read_series(place: Path, *, series: int | str | None = None) -> Volume:
-    """Return one DICOM series below a folder, or the series that a DICOM file belongs to; the door is ``read_image``."""
+    """Return one DICOM series below a folder, or the series that a DICOM file belongs to; the door is ``read_image``.
+
+    Its name is the description of the series, that of its folder if there is none.
+    """
     chosen = _choose(_find(place), series, place)
     space = _space(chosen.slices)
     require_memory(chosen.info.shape, 2 * 2, str(place))
     array = read_values(chosen.slices)
-    return Volume(array, space, chosen.info.description)
+    return Volume(array, space, chosen.info.description or chosen.slices[0].path.parent.name)
 
 
 def _find(place: Path) -> list[_Series]:
