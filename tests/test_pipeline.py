@@ -304,6 +304,10 @@ def test_a_root_far_from_everything_is_refused(no_surface, phantom, given):
     corner = given.heat.bounds[0] + 1.0
     with pytest.raises(InputError, match=r"a vessel within 20 mm of the point.*nearest vessel is [\d.]+ mm away"):
         reconstruct(None, FAST, heatmap=given, roots=[corner])
+    slab = phantom.organ_mask.array.copy()
+    slab[:-12] = False
+    with pytest.raises(InputError, match=r"roots within 20 mm of the region.*mm away from it; click on a vessel of this organ"):
+        reconstruct(None, FAST, heatmap=given, mask=phantom.organ_mask.with_array(slab), roots=[corner])
 
 
 def test_too_fine_surface_is_drawn_coarser_and_said():

@@ -20,7 +20,7 @@ from vesselgraph.budget import (
     quick_enough,
 )
 from vesselgraph.config import PipelineConfig, SurfaceConfig
-from vesselgraph.edit import root_points, root_trees, subset
+from vesselgraph.edit import require_near_region, root_points, root_trees, subset
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import choose_method, predict_heatmap, require_network
@@ -123,7 +123,7 @@ def reconstruct(
     CheckpointError
         A learned method is asked for and its weights are missing or damaged.
     InputError
-        Neither image nor heatmap, a root outside of the image or far from every vessel, or a stage refuses its input.
+        Neither image nor heatmap, a root far from the image, the region or every vessel, or a stage refuses its input.
     """
     if image is None and heatmap is None:
         raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
@@ -174,6 +174,7 @@ def _run_stages(
 ) -> tuple[_Stages, SurfaceConfig, dict[str, Mesh]]:
     with log.stage("region"):
         region = _find_region(phases, config, mask, heatmap, progress)
+    require_near_region(planted[0], region.mask)
     if heatmap is None or mask is not None:
         _warn_about_region(region, mask, log)
     organ = None if region.kind == "whole" else region.organ

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from vesselgraph import __version__
 from vesselgraph.config import PruneConfig
-from vesselgraph.edit import connected_components, merge_degree_two, orient, split_edges, subset
+from vesselgraph.edit import connected_components, find_roots, merge_degree_two, orient, split_edges, subset
 from vesselgraph.errors import InputError
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.choice import choose_judge
 from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decision import Decision, decide
-from vesselgraph.pruning.decode import choose_roots
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.pruning.naming import name_trees
 from vesselgraph.pruning.presence import separate_trees
@@ -163,7 +162,7 @@ def prune(
         else:
             merged = part_contacts(merged)
     root = np.zeros(merged.n_nodes, np.bool_)
-    root[choose_roots(merged)] = True
+    root[find_roots(merged)] = True
     component = connected_components(merged)
     tree = component[merged.edge_nodes[:, 0]] + 1
     rooted = orient(merged.with_columns(node={"root": root}, edge={"tree_id": tree}))
