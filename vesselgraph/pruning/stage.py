@@ -19,7 +19,6 @@ from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decision import Decision, decide
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.pruning.naming import name_trees
-from vesselgraph.pruning.presence import separate_trees
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
 from vesselgraph.volume import Heatmap, Volume
 
@@ -149,10 +148,7 @@ def prune(
     config = config or PruneConfig()
     judged = graph if "keep" in graph.edge_data else judge(graph, config, progress=progress)
     kept, _ = subset(judged, edges=judged.edge_data["keep"].astype(bool), drop_isolated=True)
-    is_liver = organ is not None and heatmap is not None and heatmap.identity is not None
-    kept = _without(kept, {"keep", "reason"} | ({"tree"} if is_liver else set()))
-    if "tree" in kept.edge_data:
-        kept = separate_trees(kept)
+    kept = _without(kept, {"keep", "reason"})
     merged = settle_junctions(merge_degree_two(kept)[0])
     if "wall_step" not in merged.edge_data:
         # What a mask shows to hang together is one tree.
