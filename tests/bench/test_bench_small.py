@@ -27,6 +27,7 @@ NAMES = [
     "ridge_speed",
     "tracing_scaling",
     "tracing_speed",
+    "tree_names",
 ]
 
 
