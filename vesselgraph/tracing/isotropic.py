@@ -99,9 +99,8 @@ def _grid_around(voxels: NDArray[np.int32], coarse: Space) -> tuple[Space, tuple
     """Return the fine grid over the box of the voxels and a rim, also where that leaves the image."""
     first, last = voxels.min(axis=0) - _RIM, voxels.max(axis=0) + 1 + _RIM
     step = float(coarse.spacing.min())
-    box = Space(coarse.spacing, coarse.to_world(first.astype(np.float64)), coarse.direction)
     n = np.maximum(1, np.round((last - first) * coarse.spacing / step)).astype(int).tolist()
-    return box.rescaled((step, step, step)), (n[0], n[1], n[2])
+    return coarse.shifted(first).rescaled((step, step, step)), (n[0], n[1], n[2])
 
 
 def _axes(volume: Volume, space: Space, shape: tuple[int, int, int]) -> tuple[_Axis, _Axis, _Axis]:
