@@ -107,7 +107,7 @@ def test_what_cannot_work_is_refused_before_it_starts(tmp_path):
     with pytest.raises(ConfigError, match="views"):
         TrainPrunerConfig.build(overrides=['views=["late"]'])
     network = CONFIG.heatmap.model_copy(update={"method": "network", "weights": str(tmp_path / "none")})
-    with pytest.raises(CheckpointError, match="weights file"):
+    with pytest.raises(CheckpointError, match="weights of a heatmap"):
         train_pruner(CONFIG.model_copy(update={"heatmap": network}), tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="to write into"):

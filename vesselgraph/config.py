@@ -166,7 +166,11 @@ class PruneConfig(StageConfig):
     )
     weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside); empty: those shipped")
     min_presence: float | None = Field(
-        None, gt=0, lt=1, description="presence at which a millimetre neither earns nor costs; not set: that of the card"
+        None,
+        gt=0,
+        lt=1,
+        description="presence at which a millimetre neither earns nor costs; not set: that of the card, lowered where the "
+        "rules keep more",
     )
     least_recall: float = Field(
         0.0, ge=0, le=0.999, description="lower that presence until this share of what is expected to be real is kept; 0: off"

@@ -29,7 +29,7 @@ from vesselgraph.phantom import GENERATOR, Study, make_study, sample_study_confi
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import Shown, TrainPrunerConfig
 from vesselgraph.pruning.branch_graph import build_branch_graph, mean_width
-from vesselgraph.pruning.decision import decide, keep_present
+from vesselgraph.pruning.decision import decide, keep_like_rules, keep_present
 from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.labels import label_pieces
 from vesselgraph.pruning.learning import Fit, PrunerCase, calibration_error, fit_pruner
@@ -255,12 +255,15 @@ def judge_fit(fit: Fit, cases: Sequence[PrunerCase], graphs: Sequence[LabelledGr
     rules = _mean_scores(
         graphs, [decide(g.case.pieces, g.case.pieces.path_data["heat"], config, config.min_heat).keep for g in graphs]
     )
-    scores, chosen = np.zeros(3), _TRIED[-1]
+    chosen = _TRIED[-1]
     for threshold in _TRIED:
         kept = [keep_present(g.case.pieces, p, config, threshold).keep for g, p in zip(graphs, said, strict=True)]
-        scores, chosen = _mean_scores(graphs, kept), threshold
-        if scores[0] >= rules[0]:
+        chosen = threshold
+        if _mean_scores(graphs, kept)[0] >= rules[0]:
             break
+    scores = _mean_scores(
+        graphs, [keep_like_rules(g.case.pieces, p, config, chosen).keep for g, p in zip(graphs, said, strict=True)]
+    )
     presence, length = (np.concatenate([getattr(case, name) for case in cases]) for name in ("presence", "length"))
     flat = np.concatenate(said)
     figures = {

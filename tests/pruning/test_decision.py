@@ -5,7 +5,7 @@ import pytest
 
 from tests.pruning.test_branch_graph import traced
 from vesselgraph.config import PruneConfig
-from vesselgraph.pruning.decision import decide, keep_present
+from vesselgraph.pruning.decision import decide, keep_like_rules, keep_present
 
 CONFIG = PruneConfig(branch_cost=0.0, tree_cost=3.0)
 
@@ -36,6 +36,21 @@ def test_a_floor_for_the_recall_lowers_the_threshold(chain):
         keep = keep_present(chain, presence, CONFIG.model_copy(update={"least_recall": least}), 0.5).keep
         assert keep.sum() >= n_kept
         assert presence[keep].sum() >= least * presence.sum()
+
+
+def test_as_much_is_kept_as_the_rules_keep_but_by_presence(chain):
+    heat = np.array([0.9, 0.9, 0.1, 0.1, 0.1])
+    graph = chain.with_columns(path={"heat": heat[chain.edge_of_point]})
+    presence = np.array([0.45, 0.3, 0.1, 0.05, 0.45])
+    config = CONFIG.model_copy(update={"tree_cost": 0.0})
+    assert keep_present(graph, presence, config, 0.5).keep.sum() == 0
+    # The rules keep the first two, 20 mm: the two most present are as long.
+    assert keep_like_rules(graph, presence, config, 0.5).keep.tolist() == [True, False, False, False, True]
+    # A third of the pieces is too little present for anyone.
+    cold = graph.with_columns(path={"heat": np.ones(graph.n_points)})
+    assert keep_like_rules(cold, presence, config, 0.5).keep.tolist() == [True, True, False, False, True]
+    most = config.model_copy(update={"least_recall": 0.99})
+    assert keep_like_rules(cold, presence, most, 0.5).keep.all()
 
 
 def test_a_cold_bridge_goes_whatever_it_leads_to(chain):

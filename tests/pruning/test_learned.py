@@ -9,13 +9,15 @@ import torch
 from tests.pruning.test_branch_graph import traced
 from vesselgraph.config import PruneConfig
 from vesselgraph.errors import CheckpointError, InputError
+from vesselgraph.heatmap.weights import SHIPPED as SHIPPED_NETWORK
+from vesselgraph.heatmap.weights import read_card as read_network_card
 from vesselgraph.pruner_config import TrainPrunerConfig
-from vesselgraph.pruning import judge, prune, require_pruner
+from vesselgraph.pruning import choose_judge, judge, prune, require_pruner
 from vesselgraph.pruning.branch_graph import build_branch_graph
 from vesselgraph.pruning.features import piece_features
 from vesselgraph.pruning.learning import PrunerCase, fit_pruner
 from vesselgraph.pruning.surroundings import Surroundings
-from vesselgraph.pruning.weights import PrunerCard, load_pruner, save_pruner
+from vesselgraph.pruning.weights import PrunerCard, load_pruner, read_card, save_pruner
 from vesselgraph.space import Space
 from vesselgraph.volume import Heatmap, Volume
 
@@ -134,3 +136,34 @@ def test_other_features_or_another_heat_are_refused(weights, tmp_path):
         judge(graph, learned(weights), heatmap=Heatmap(grid, weights="abc"))
     with pytest.raises(InputError, match="one from a mask"):
         judge(graph.with_columns(edge={"wall_step": np.zeros(graph.n_edges)}), learned(weights))
+
+
+def test_the_shipped_weights_are_whole_and_know_the_shipped_network():
+    _, card = load_pruner()
+    assert card.heat_weights == read_network_card(SHIPPED_NETWORK).sha256, "train the pruner again: `vesselgraph train pruner`"
+    assert card.scores["f1"] > card.scores["f1_rules"]
+    require_pruner(PruneConfig(method="learned"), "network")
+
+
+def test_auto_takes_the_learned_judge_for_heat_of_its_network_alone():
+    graph = vessels(7)[0]
+    seen = graph.with_columns(path={"contrast": np.ones(graph.n_points)})
+    grid = Volume(np.zeros((3, 3, 3), np.float32), Space.axial())
+    auto, known = PruneConfig(method="auto"), Heatmap(grid, source="network", weights=read_card().heat_weights)
+    assert choose_judge(auto, seen, grid, known) == (
+        "learned", "The heat is that of the network the learned pruner was trained with."
+    )  # fmt: skip
+    assert choose_judge(auto, seen, grid, Heatmap(grid, source="ridge"))[0] == "rules"
+    assert "another network" in choose_judge(auto, seen, grid, Heatmap(grid, source="network", weights="abc"))[1]
+    assert "without an image" in choose_judge(auto, seen, None, known)[1]
+    assert "without an image" in choose_judge(auto, graph, grid, known)[1]
+    for method in ("rules", "learned"):
+        assert choose_judge(PruneConfig(method=method), seen, grid, known) == (method, "As asked for.")
+    # Without a heatmap nothing is known of the heat: the rules judge.
+    assert "presence" not in judge(graph, auto).edge_data
+
+
+def test_named_weights_are_checked_before_work_starts_with_auto_too(weights, tmp_path):
+    require_pruner(PruneConfig(method="auto", weights=str(weights)), "network")
+    with pytest.raises(CheckpointError, match="nothing at"):
+        require_pruner(PruneConfig(method="auto", weights=str(tmp_path / "none.safetensors")), "auto")

@@ -19,6 +19,11 @@ THINNED = 1
 LOWEST = 0.02
 """Presence below which nothing is kept, whatever recall is asked for."""
 
+LEAST_LIKE_RULES = 0.15
+"""Presence below which nothing is kept, however much the rules would keep."""
+
+_STEP = 0.025
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -74,14 +79,46 @@ def keep_present(pieces: VesselGraph, presence: FloatArray, config: PruneConfig,
     If less than ``config.least_recall`` of the length that is expected to be real would be kept, ``min_presence`` is lowered
     until it is, down to :data:`LOWEST`.
     """
-    expected = presence * pieces.edge_length
-    along = presence[pieces.edge_of_point]
+    return _lowered(pieces, presence, config, min_presence, presence, config.least_recall, LOWEST)
+
+
+def keep_like_rules(pieces: VesselGraph, presence: FloatArray, config: PruneConfig, min_presence: float) -> Decision:
+    """Return the pieces that stay by their presence, (P,), at least as much as the rules would keep.
+
+    In images unlike those it learned from a network trusts less, but what is more present stays more present; how much there is
+    to keep, heat says better. So ``min_presence`` is lowered, down to :data:`LEAST_LIKE_RULES`, until as much length is kept as
+    the rules keep; then as :func:`keep_present`.
+    """
+    ruled = decide(pieces, pieces.path_data["heat"], config, config.min_heat).keep
+    length = pieces.edge_length
+    share = float(length[ruled].sum() / max(float(length.sum()), 1e-9))
+    lowest = min(LEAST_LIKE_RULES, min_presence)
+    decision = _lowered(pieces, presence, config, min_presence, np.ones(pieces.n_edges), share, lowest)
+    if _kept_share(decision, presence * length) >= config.least_recall:
+        return decision
+    return keep_present(pieces, presence, config, min_presence)
+
+
+def _lowered(
+    pieces: VesselGraph,
+    presence: FloatArray,
+    config: PruneConfig,
+    threshold: float,
+    weight: FloatArray,
+    least_share: float,
+    lowest: float,
+) -> Decision:
+    """Return what stays at the highest threshold, from ``threshold`` down, that keeps a share of the length times a weight."""
+    along, amount = presence[pieces.edge_of_point], weight * pieces.edge_length
     while True:
-        decision = decide(pieces, along, config, min_presence)
-        kept = expected[decision.keep].sum()
-        if kept >= config.least_recall * expected.sum() or min_presence <= LOWEST:
+        decision = decide(pieces, along, config, threshold)
+        if _kept_share(decision, amount) >= least_share or threshold <= lowest:
             return decision
-        min_presence = max(LOWEST, 0.8 * min_presence)
+        threshold = max(lowest, threshold - _STEP)
+
+
+def _kept_share(decision: Decision, amount: FloatArray) -> float:
+    return float(amount[decision.keep].sum() / max(float(amount.sum()), 1e-9))
 
 
 def _closes_loop(

@@ -12,7 +12,7 @@ from vesselgraph.errors import CheckpointError, InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruning.branch_graph import build_branch_graph
-from vesselgraph.pruning.decision import keep_present
+from vesselgraph.pruning.decision import keep_like_rules, keep_present
 from vesselgraph.pruning.features import GROUPS, piece_features
 from vesselgraph.pruning.learning import PrunerCase
 from vesselgraph.pruning.surroundings import measure_surroundings
@@ -75,8 +75,12 @@ def judge_learned(
     unknown = np.zeros(pieces.n_edges, np.float32)
     case = PrunerCase(features, branches.link, branches.relation, unknown, pieces.edge_length.astype(np.float32))
     presence = fit.presence(case)
-    threshold = card.min_presence if config.min_presence is None else config.min_presence
-    decision = keep_present(pieces, presence, config, threshold)
+    if config.min_presence is None:
+        threshold = card.min_presence
+        decision = keep_like_rules(pieces, presence, config, threshold)
+    else:
+        threshold = config.min_presence
+        decision = keep_present(pieces, presence, config, threshold)
     keep = decision.keep
     reason = np.select([keep, decision.tunnel, presence < threshold], [KEPT, TUNNEL, ABSENT], default=APART)
     progress("weigh branches", 1.0)

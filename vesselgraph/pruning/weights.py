@@ -40,7 +40,7 @@ class PrunerCard(BaseModel):
         Presence logits are divided by it.
     min_presence : float
         Presence at which a millimetre neither earns nor costs: where, on the validation studies, what is kept is as precise as
-        what the rules keep.
+        what the rules keep. It is lowered in an image in which the rules keep more.
     recipe : mapping
         All settings of the training.
     sha256 : str
