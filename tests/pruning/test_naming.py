@@ -6,7 +6,7 @@ import pytest
 from tests.pruning.drawn import CONFIG, drawn
 from vesselgraph import Heatmap, VesselGraph, Volume, prune
 from vesselgraph.edit import connected_components
-from vesselgraph.pruning.naming import ARTERY, HEPATIC, PORTAL, decide_names, name_trees, named_by, organ_box
+from vesselgraph.pruning.naming import ARTERY, HEPATIC, PORTAL, can_name, decide_names, name_trees, named_by, organ_box
 from vesselgraph.space import Space
 
 SIZE = 160.0
@@ -118,6 +118,20 @@ def test_pruning_names_with_an_organ_and_a_network_only():
     assert len(set(zip(named.edge_data["tree_id"].tolist(), named.edge_data["tree"].tolist(), strict=True))) >= 2
     assert "tree" not in prune(whole, CONFIG, organ=organ).edge_data
     assert "tree" not in prune(whole, CONFIG, heatmap=heatmap).edge_data
+
+
+def test_a_slab_of_a_liver_is_not_named():
+    organ, heatmap = _seen(None)
+    assert can_name(organ, heatmap)
+    assert not can_name(organ, Heatmap(heatmap.heat))
+    slab = np.zeros(organ.shape, np.bool_)
+    slab[10:20] = True
+    slab[:, 0] = slab[:, -1] = slab[:, :, 0] = slab[:, :, -1] = False
+    assert can_name(organ.with_array(slab), heatmap), "a small organ, all of it"
+    slab[:10] = False
+    slab[0:10] = True
+    assert not can_name(organ.with_array(slab), heatmap)
+    assert not can_name(organ.with_array(np.zeros(organ.shape, np.bool_)), heatmap)
 
 
 def test_nothing_to_name():

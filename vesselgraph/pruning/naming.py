@@ -54,6 +54,8 @@ _COSTS = WayCosts(length=0.25, climb=500.0, free_climb=1.2, turn=120.0, free_tur
 # farther than 10 mm away. Nearer than 8 mm every direction is right.
 _JUMP, _AIM, _INNER = 2.5, 150.0, 20.0
 _INNER_AT, _ANY_WAY = 10.0, 8.0
+# A liver that the image cuts off must show this much along every axis, mm.
+_SLAB = 80.0
 # Costs are compared above this one, mm.
 _SURE = 30.0
 # Weights of brightness and of the network beside the ways, and the mm along the graph that they are evened out over.
@@ -69,6 +71,19 @@ _HOT, _ANGLE, _KINK = 0.5, 0.4, 0.5
 _AT_NONE, _PER_MARGIN, _SURE_REACH, _OF_ARTERY = 0.35, 4.6, 10.0, 0.9
 # Odds are cut to those of this probability.
 _LEAST = 1e-3
+
+
+def can_name(organ: Volume, heatmap: Heatmap) -> bool:
+    """Return whether trees can be named: by the heat of a network, in an organ of which the image shows more than a slab.
+
+    A slab is an organ that touches the border of its grid and whose box is less than 80 mm along one of the patient's axes.
+    """
+    if heatmap.identity is None or not organ.array.any():
+        return False
+    inside = organ.array.astype(np.bool_)
+    faces = [np.take(inside, end, axis=axis) for axis in range(3) for end in (0, -1)]
+    box = organ_box(organ)
+    return not any(face.any() for face in faces) or bool((box[1] - box[0] >= _SLAB).all())
 
 
 def name_trees(graph: VesselGraph, organ: Volume, heatmap: Heatmap) -> VesselGraph:

@@ -18,7 +18,7 @@ from vesselgraph.pruning.choice import choose_judge
 from vesselgraph.pruning.contacts import part_contacts
 from vesselgraph.pruning.decision import Decision, decide
 from vesselgraph.pruning.junctions import settle_junctions
-from vesselgraph.pruning.naming import name_trees
+from vesselgraph.pruning.naming import can_name, name_trees
 from vesselgraph.pruning.swelling import swollen_points, without_bulbs
 from vesselgraph.volume import Heatmap, Volume
 
@@ -127,7 +127,7 @@ def prune(
         Thresholds and costs.
     organ, heatmap : optional
         The whole liver (bool, without the rim of the region) and the heatmap. With both, and a heatmap of a network, the trees
-        are named.
+        are named (:func:`~vesselgraph.pruning.naming.can_name`).
     progress : Progress
         Called with the step and its done fraction.
 
@@ -153,7 +153,7 @@ def prune(
     if "wall_step" not in merged.edge_data:
         # What a mask shows to hang together is one tree.
         merged = without_bulbs(merged)
-        if organ is not None and heatmap is not None and heatmap.identity is not None:
+        if organ is not None and heatmap is not None and can_name(organ, heatmap):
             merged = name_trees(merged, organ, heatmap)
         else:
             merged = part_contacts(merged)
