@@ -219,6 +219,9 @@ def _tell(result: vg.Reconstruction, out: Path, quiet: bool) -> None:
         f"{graph['length'] / 1000:.2f} m",
         quiet,
     )
+    if run["named"]:
+        names = (f"{name} {found['length'] / 1000:.2f} m" for name, found in run["named"].items())
+        say(f"names     {', '.join(names)}", quiet)
     say(f"surface   {run['surface']['n_faces']} triangles, {result.mesh.volume / 1000:.1f} ml", quiet)
     say(f"run       {run['timings']['total']:.0f} s, peak {run['peak_memory_gb']['largest']:.1f} GB", quiet)
     say(f"report    {out / 'report.html'}", quiet)
