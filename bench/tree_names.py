@@ -38,6 +38,7 @@ def main() -> None:
         study = make_study(_config(seed, args))
         if clear_graph(study, "portal", SHOWN).n_edges:
             rows += _rows(seed, study)
+            print(f"seed {seed}: " + ", ".join(f"{r['names']} {r['right']:.3f}" for r in rows if r["seed"] == seed), flush=True)
         else:
             print(f"seed {seed}: the portal phase shows no vessel, left out", flush=True)
     summary = [
