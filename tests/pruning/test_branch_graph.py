@@ -140,6 +140,7 @@ def test_spread_takes_true_quartiles():
         ("contrast", "contrast along the paths"),
         ("region", "organ mask"),
         ("network", "feature maps"),
+        ("encoder", "frozen encoder"),
         ("taste", "feature groups"),
     ],
 )

@@ -15,28 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vesselgraph.config import SliceConfig, TileConfig
-from vesselgraph.encoders.cache import FeatureCache, feature_key
 from vesselgraph.encoders.card import EncoderCard, MapCard
-from vesselgraph.encoders.digests import checked_files
-from vesselgraph.encoders.doors import encode_volume
 from vesselgraph.encoders.encoded import Encoded
-from vesselgraph.encoders.loading import AnyEncoder, load_encoder, random_encoder
-from vesselgraph.encoders.registry import find_card
 from vesselgraph.encoders.sampling import read_map
-from vesselgraph.errors import CheckpointError, ConfigError
+from vesselgraph.encoders.source import FeatureSource, SourceCard, source_for, source_of
 from vesselgraph.heatmap.gates import FoundationCard, GateCard
 from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.targets import Float32
 from vesselgraph.space import FloatArray, Space
 from vesselgraph.training_config import FeaturesConfig
 from vesselgraph.volume import Volume
-
-_RANDOM = "random, seed 0"
-# Half precision halves memory and disk; three digits are enough for features that are standardised after it.
-_SLICES = SliceConfig(half=True)
-_TILES = TileConfig()
-_CACHE_GIGABYTES = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +83,14 @@ class Foundation:
 
     Parameters
     ----------
-    encoder : SliceEncoder or ConvEncoder
+    source : FeatureSource
+        Gives the maps of an image.
     card : FoundationCard
-        Which of its maps, and the digests features are kept under.
-    cache : FeatureCache, optional
-        Left out: every image is encoded anew.
+        Which level of the network each of them joins.
     """
 
-    def __init__(self, encoder: AnyEncoder, card: FoundationCard, cache: FeatureCache | None = None) -> None:
-        self.encoder, self.card, self.cache = encoder, card, cache
+    def __init__(self, source: FeatureSource, card: FoundationCard) -> None:
+        self.source, self.card = source, card
 
     def context(self, phases: Mapping[str, Any], names: Iterable[str], space: Space) -> Context:
         """Return what the encoder sees in some phases, arrays in HU on one grid.
@@ -118,18 +105,7 @@ class Foundation:
 
     def look(self, array: Float32, space: Space) -> Encoded:
         """Return the chosen maps of one image, from the cache if they are there, float16."""
-        volume = Volume(np.asarray(array, np.float32), space)
-        settings = f"{_SLICES.digest()} {_TILES.digest()} {[one.name for one in self.card.maps]}"
-        key = feature_key(volume, self.card.card_digest, self.card.weights_digest, settings) if self.cache else ""
-        known = self.cache.read(key) if self.cache else None
-        if known is not None:
-            return known
-        whole = encode_volume(self.encoder, volume)
-        maps = {one.name: replace(one, data=one.data.half()) for one in whole.maps}
-        found = Encoded(tuple(maps[one.name] for one in self.card.maps), whole.spaces, whole.shape)
-        if self.cache:
-            self.cache.write(key, found)
-        return found
+        return self.source.look(Volume(np.asarray(array, np.float32), space))
 
 
 def foundation_for(config: FeaturesConfig, step: float, n_levels: int, folder: Path) -> Foundation | None:
@@ -146,20 +122,16 @@ def foundation_for(config: FeaturesConfig, step: float, n_levels: int, folder: P
     CheckpointError
         Its weights are missing or have another digest.
     """
-    if config.use == "cnn":
+    source = source_for(config, folder)
+    if source is None:
         return None
-    card = find_card(config.encoder)
+    card = source.encoder.card
     known = {one.name: one for one in card.maps}
-    wanted = config.maps or tuple(known)
-    if unknown := sorted(set(wanted) - set(known)):
-        raise ConfigError(f"maps of {card.name}: {', '.join(known)}", ", ".join(unknown), "change features.maps")
     maps = tuple(
-        GateCard(name=name, channels=known[name].channels, level=_level(card, known[name], step, n_levels)) for name in wanted
+        GateCard(name=name, channels=known[name].channels, level=_level(card, known[name], step, n_levels))
+        for name in source.card.maps
     )
-    weights = config.weights or None
-    digest = _RANDOM if config.random_weights else checked_files(card, weights, config.sha256)[1]
-    described = FoundationCard(use=config.use, encoder=card.name, card_digest=card.digest(), weights_digest=digest, maps=maps)
-    return Foundation(_encoder(card, digest, weights), described, FeatureCache(folder, config.cache_gigabytes))
+    return Foundation(source, FoundationCard(use=config.use, **{**source.card.model_dump(), "maps": maps}))
 
 
 def foundation_of(card: FoundationCard, weights: str = "", folder: str = "", device: torch.device | None = None) -> Foundation:
@@ -170,15 +142,13 @@ def foundation_of(card: FoundationCard, weights: str = "", folder: str = "", dev
     CheckpointError
         The encoder's card or weights are not those the network was trained with, or missing.
     """
-    known = find_card(card.encoder)
-    if known.digest() != card.card_digest:
-        raise CheckpointError(
-            f"expected the encoder {card.encoder} as it was in training (card {card.card_digest}); got card {known.digest()}; "
-            "use the version of vesselgraph the network was trained with, or train again"
-        )
-    encoder = _encoder(known, card.weights_digest, weights or None)
-    encoder.to(device or torch.device("cpu"))
-    return Foundation(encoder, card, FeatureCache(Path(folder), _CACHE_GIGABYTES) if folder else None)
+    wanted = SourceCard(
+        encoder=card.encoder,
+        card_digest=card.card_digest,
+        weights_digest=card.weights_digest,
+        maps=tuple(one.name for one in card.maps),
+    )
+    return Foundation(source_of(wanted, weights, folder, device), card)
 
 
 def set_scaling(network: HeatmapNetwork, context: Context) -> None:
@@ -192,10 +162,3 @@ def _level(card: EncoderCard, one: MapCard, step: float, n_levels: int) -> int:
     spacing = (card.input.spacing if card.input else None) or (step,) * 3
     widest = max(stride * length for stride, length in zip(one.stride, spacing, strict=True))
     return min(max(round(math.log2(widest / step)), 0), n_levels - 1)
-
-
-def _encoder(card: EncoderCard, digest: str, weights: str | None) -> AnyEncoder:
-    settings = _SLICES if card.kind == "2d" else _TILES
-    if digest == _RANDOM:
-        return random_encoder(card.name, seed=0, config=settings)
-    return load_encoder(card.name, weights, sha256=digest, config=settings)

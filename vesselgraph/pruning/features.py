@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vesselgraph import encoders
 from vesselgraph.errors import InputError
 from vesselgraph.graph import IntArray, VesselGraph
 from vesselgraph.polyline import mean_along, tortuosity
@@ -14,8 +15,11 @@ from vesselgraph.pruning.branch_graph import BranchGraph, mean_width
 from vesselgraph.pruning.surroundings import BORDER, Surroundings, sample
 from vesselgraph.space import FloatArray
 
-GROUPS = ("heat", "geometry", "position", "evidence", "contrast", "region", "place", "network")
-"""Feature groups in the order of their columns."""
+MEASURED = ("heat", "geometry", "position", "evidence", "contrast", "region", "place")
+"""Feature groups that need no learned maps, in the order of their columns."""
+
+GROUPS = (*MEASURED, "network", "encoder")
+"""All feature groups in the order of their columns."""
 
 _GENERATOR_BITS = (1, 2, 4, 8)
 _STICKS_OUT = 30.0
@@ -31,7 +35,7 @@ _N_TREES = 3
 
 
 def piece_features(
-    graph: BranchGraph, surroundings: Surroundings, groups: Sequence[str] = GROUPS[:-1]
+    graph: BranchGraph, surroundings: Surroundings, groups: Sequence[str] = MEASURED
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return the features of every piece, (P, F), and their names: group, dot, feature.
 
@@ -40,9 +44,10 @@ def piece_features(
     graph : BranchGraph
         Pieces with the columns the tracer writes.
     surroundings : Surroundings
-        Noise, organ border, network maps.
+        Noise, organ border, network and encoder maps.
     groups : sequence of str
-        Which of :data:`GROUPS`; "contrast" needs an image, "region" an organ, "network" feature maps.
+        Which of :data:`GROUPS`; "contrast" needs an image, "region" an organ, "network" the heatmap network's maps, "encoder"
+        those of a frozen encoder.
 
     Raises
     ------
@@ -61,6 +66,7 @@ def piece_features(
         "region": lambda: _region(graph.pieces, surroundings),
         "place": lambda: _place(graph, surroundings),
         "network": lambda: _network(graph, surroundings),
+        "encoder": lambda: _encoder(graph, surroundings),
     }
     columns: dict[str, FloatArray] = {}
     for group in GROUPS:
@@ -274,3 +280,11 @@ def _network(graph: BranchGraph, surroundings: Surroundings) -> dict[str, FloatA
     # The maps of identity come first.
     blocks |= _along_forest(graph, mean[:, :_N_TREES])
     return {f"{k}_{name}": block[:, k] for name, block in blocks.items() for k in range(block.shape[1])}
+
+
+def _encoder(graph: BranchGraph, surroundings: Surroundings) -> dict[str, FloatArray]:
+    if surroundings.encoded is None:
+        raise InputError("what a frozen encoder sees in the image", "none", "give the image, or leave out the group `encoder`")
+    # Loads torch, which the other groups do without.
+    values, names = encoders.branch_features(surroundings.encoded, graph.pieces, outside="nearest")
+    return dict(zip(names, values.T.astype(np.float64), strict=True))

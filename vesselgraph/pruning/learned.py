@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vesselgraph.config import PruneConfig
+from vesselgraph.encoders.source import source_of
 from vesselgraph.errors import CheckpointError, InputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.progress import Progress, silent
@@ -39,7 +40,7 @@ def judge_learned(
     graph : VesselGraph
         Over-complete, as traced.
     config : PruneConfig
-        ``weights``, ``min_presence``, ``least_recall`` and the costs are used.
+        ``weights``, those of an encoder, ``min_presence``, ``least_recall`` and the costs are used.
     image, organ, heatmap : optional
         What the graph was traced from; needed as far as the weights were trained with features of them.
     progress : Progress
@@ -63,7 +64,10 @@ def judge_learned(
     branches = build_branch_graph(graph, card.settings.piece_length)
     pieces = branches.pieces
     wanted = {name.partition(".")[0] for name in card.features}
-    surroundings = measure_surroundings(image, organ, heatmap)
+    encoded = None
+    if card.encoder is not None and image is not None:
+        encoded = source_of(card.encoder, config.encoder_weights, config.feature_folder).look(image)
+    surroundings = measure_surroundings(image, organ, heatmap, encoded=encoded)
     features, names = piece_features(branches, surroundings, [group for group in GROUPS if group in wanted])
     if names != card.features:
         other = sorted(set(names) ^ set(card.features))[:5]

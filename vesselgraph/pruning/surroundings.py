@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from scipy import ndimage
 from vesselgraph.errors import InputError
 from vesselgraph.space import FloatArray
 from vesselgraph.volume import Heatmap, Volume
+
+if TYPE_CHECKING:
+    from vesselgraph.encoders import Encoded
 
 BORDER, FAR = 10.0, 50.0
 """Depths are cut to -BORDER..FAR, mm."""
@@ -34,6 +38,8 @@ class Surroundings:
         (C, planes, rows, columns) identity and features of the heatmap network.
     maps_space : Volume or None
         A volume on the grid of ``maps``.
+    encoded : Encoded or None
+        What a frozen encoder sees in the image.
     """
 
     noise: float = 0.0
@@ -42,9 +48,12 @@ class Surroundings:
     bounds: FloatArray | None = None
     maps: NDArray[np.floating] | None = None
     maps_space: Volume | None = None
+    encoded: Encoded | None = None
 
 
-def measure_surroundings(image: Volume | None, organ: Volume | None, heatmap: Heatmap | None = None) -> Surroundings:
+def measure_surroundings(
+    image: Volume | None, organ: Volume | None, heatmap: Heatmap | None = None, *, encoded: Encoded | None = None
+) -> Surroundings:
     """Return the noise of an image inside an organ, the distance to the organ's border, and what a network saw.
 
     Parameters
@@ -55,6 +64,8 @@ def measure_surroundings(image: Volume | None, organ: Volume | None, heatmap: He
         bool on the grid of the image; without one the noise is that of the whole image and ``depth`` is None.
     heatmap : Heatmap, optional
         Of a network: its identity and feature maps are taken.
+    encoded : Encoded, optional
+        Of the image, by a frozen encoder; passed on.
 
     Raises
     ------
@@ -73,9 +84,9 @@ def measure_surroundings(image: Volume | None, organ: Volume | None, heatmap: He
         values = image.array[np.broadcast_to(inside, image.shape)]
         noise = 1.4826 * float(np.median(np.abs(values - np.median(values))))
     if heatmap is None or heatmap.features is None or heatmap.identity is None:
-        return Surroundings(noise, image, depth, bounds)
+        return Surroundings(noise, image, depth, bounds, encoded=encoded)
     maps = np.concatenate([heatmap.identity, heatmap.features])
-    return Surroundings(noise, image, depth, bounds, maps, heatmap.heat)
+    return Surroundings(noise, image, depth, bounds, maps, heatmap.heat, encoded)
 
 
 def _bounds(organ: Volume) -> FloatArray:

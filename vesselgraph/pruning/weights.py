@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vesselgraph import weights as shared
+from vesselgraph.encoders.source import SourceCard
 from vesselgraph.errors import CheckpointError, VesselGraphError
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.learning import Fit, make_model
@@ -26,6 +27,8 @@ class PrunerCard(shared.WeightsCard):
         See :func:`~vesselgraph.pruning.learning.make_model`.
     features : tuple of str
         What the network is told about a piece, in order.
+    encoder : SourceCard, optional
+        The frozen encoder whose maps are among the features.
     heat : str
         Source of the heatmaps its graphs were traced from: "ridge" or "network".
     heat_weights : str
@@ -50,6 +53,7 @@ class PrunerCard(shared.WeightsCard):
 
     model: str = "attention"
     features: tuple[str, ...]
+    encoder: SourceCard | None = None
     heat: str
     heat_weights: str = ""
     temperature: float
