@@ -79,9 +79,16 @@ def test_what_is_learned_is_saved_and_loaded(manifest, tmp_path):
         assert float(said.belief[0] + said.disbelief[0] + said.uncertainty[0]) == pytest.approx(1.0)
 
 
-def test_it_learns(manifest, tmp_path):
-    """Means of a slice tell the square from none even through random weights."""
-    made = train_classifier(recipe(manifest, labels=["square"], n_epochs=40), tmp_path, backbone=backbone_of())
+@pytest.mark.parametrize("seed", range(4))
+def test_it_learns(tmp_path, seed):
+    """Means of a slice tell the square from none even through random weights, whichever they are.
+
+    Of 16 cases to learn from the loss falls to 0.28 to 0.31 of where it began (seeds 0 to 4), far from the bound: eight give
+    half the steps an epoch, and ended at the bound.
+    """
+    manifest = write_cases(tmp_path, n=24)
+    config = recipe(manifest, labels=["square"], n_epochs=40, seed=seed)
+    made = train_classifier(config, tmp_path, backbone=backbone_of(seed=seed))
     with (tmp_path / "train.csv").open(newline="", encoding="utf-8") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
     assert losses[-1] < 0.5 * losses[0]
