@@ -144,20 +144,21 @@ def scorer(learned: list[Tensor], truth: Array, config: TrainClassifierConfig, r
 
 
 def relearning(args: argparse.Namespace) -> list[Row]:
-    """Leave the most uncertain out-of-fold training cases out, against as many at random."""
+    """Leave the most doubtful out-of-fold training cases out: by uncertainty, by closeness to 0.5, and at random."""
     n, n_epochs, rows = (40, 2, []) if args.small else (600, 60, [])
     for kind in ("coin flips", "mislabelled"):
         for seed in args.seeds:
             rng = np.random.default_rng(seed)
             tokens, label = doubtful(rng, n, kind, test=False)
             seen, truth = doubtful(rng, 1000, kind, test=True)
-            config, fold, doubt = with_plugin(seed, n_epochs), rng.permutation(n) % 5, np.zeros(n)
+            config, fold, said = with_plugin(seed, n_epochs), rng.permutation(n) % 5, np.zeros((2, n))
             for k in range(5):
                 learned, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
                 plugin = fitted([tokens[i] for i in learned], label[learned], config)
-                doubt[held] = answers(plugin, [tokens[i] for i in held])[1]
-            for arm, order in (("none", None), ("uncertain", -doubt), ("random", rng.random(n))):
-                for share in (0.05, 0.15) if order is not None else (0.0,):
+                said[:, held] = answers(plugin, [tokens[i] for i in held])
+            orders = {name: -doubt for name, doubt in doubts(said[0], said[1], seed).items()}
+            for arm, order in [("none", None), *orders.items()]:
+                for share in (0.05, 0.15, 0.25) if order is not None else (0.0,):
                     kept = np.arange(n) if order is None else np.sort(np.argsort(order)[int(share * n) :])
                     p, _ = answers(fitted([tokens[i] for i in kept], label[kept], config), seen)
                     rows.append({"trouble": kind, "left out": arm, "share": share, "seed": seed, "AUC": auc(p, truth)})

@@ -1,58 +1,42 @@
-"""Train a classifier of findings on slabs of one CT, with ImageNet weights, and see probability, uncertainty and heat.
+"""Train a classifier of findings on pieces of a CT, with ImageNet weights: probability, uncertainty, whom to ask, and heat.
 
-    python examples/classify_slabs.py OUT CT.nii.gz liver=LIVER.nii.gz portal=PORTAL.nii.gz
+    python examples/slabs_of_ct.py --image CT.nii.gz --mask portal=PORTAL.nii.gz --out SLABS
+    python examples/classify_slabs.py SLABS/slabs.csv OUT
 
-Every mask becomes a finding: is it in the slab? Every fourth slab is judged on, its neighbours are left out. One patient shows
-that everything fits together, not that it works on the next one. Without arguments it takes a small generated CT.
+OUT/answers has report.html, predictions.csv with the answers that a person should look at, and for each piece the heat as PNG.
+One patient shows that everything fits together, not that it works on the next one. Without arguments it takes a generated CT.
 """
 
-import csv
 import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+from slabs_of_ct import generated
 
-import vesselgraph as vg
-from vesselgraph.config import PhantomConfig
 from vesselgraph.imaging import load_classifier, train_classifier
 from vesselgraph.imaging.cases import read_case_list
 from vesselgraph.imaging.results import classify_cases
 from vesselgraph.imaging_config import TrainClassifierConfig
 
-PLANES = 2
+FIGURES = ("n_positive", "n", "auc", "auc_low", "auc_high", "ece", "aurc_uncertainty", "aurc_confidence", "aurc_random")
 
 
-def main(ct: vg.Volume, masks: dict[str, vg.Volume], out: Path, share: float, settings: list[str]) -> dict[str, float]:
-    rows = []
-    for number, first in enumerate(range(0, ct.shape[0] - PLANES + 1, PLANES)):
-        last = (first + PLANES, *ct.shape[1:])
-        vg.write_image(ct.crop((first, 0, 0), last), out / f"slab-{number}.nii.gz")
-        found = {name: int(np.mean(mask.array[first : last[0]]) > share) for name, mask in masks.items()}
-        split = "test" if number % 4 == 2 else "train" if number % 4 == 0 else ""
-        rows += [{"image": f"slab-{number}.nii.gz", "split": split, **found}] if split else []
-    with (out / "slabs.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    config = TrainClassifierConfig.build(overrides=[f"manifest={out / 'slabs.csv'}", "n_epochs=80", *settings])
+def main(manifest: Path, out: Path, *settings: str) -> dict[str, dict[str, float]]:
+    config = TrainClassifierConfig.build(overrides=[f"manifest={manifest}", "n_epochs=80", *settings])
     training = train_classifier(config, out / "run")
-    classifier = load_classifier([training.weights])
-    classify_cases(classifier, read_case_list(out / "slabs.csv").of("test"), out / "answers")
-    scores = {name: row["auc"] for name, row in training.scores.items()}
-    print(f"{training.n_parameters} parameters learned; AUC {scores}; open {out / 'answers' / 'report.html'}")
-    return scores
+    for name, row in training.scores.items():
+        print(name, ", ".join(f"{key} {row[key]:.3g}" for key in FIGURES if key in row))
+    judged, classifier = read_case_list(manifest).of("test"), load_classifier([training.weights])
+    classify_cases(classifier, judged, out / "answers", refer_above=0.5, refer_stranger=0.95)
+    print(f"{training.n_parameters} parameters learned; open {out / 'answers' / 'report.html'}")
+    return training.scores
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        image = vg.read_image(sys.argv[2])
-        drawn = dict(argument.split("=", 1) for argument in sys.argv[3:])
-        organs = {name: vg.resample_like(vg.read_mask(path), image, interpolation="nearest") for name, path in drawn.items()}
-        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-        main(image, organs, Path(sys.argv[1]), 0.002, ["slices.scale=0.5"])
+    if len(sys.argv) > 2:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     else:
-        phantom = vg.make_phantom(PhantomConfig(shape=(128, 64, 64), n_tips=6))
         with tempfile.TemporaryDirectory() as scratch:
-            found = main(phantom.image, {"organ": phantom.organ_mask}, Path(scratch), 0.3, ["n_resamples=10", "slices.scale=3"])
-        assert found["organ"] > 0.75
+            found = main(generated(Path(scratch) / "slabs"), Path(scratch), "n_resamples=10", "slices.scale=3")
+        assert found["organ"]["auc"] > 0.75
+        assert found["organ"]["aurc_uncertainty"] < found["organ"]["aurc_random"]
