@@ -58,6 +58,33 @@ def test_one_expert_equals_lora_of_peft():
     assert not torch.allclose(ours(values), base(values), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("base", "shape"),
+    [
+        (nn.Linear(6, 5), (3, 6)),
+        (nn.Conv2d(6, 5, 3, stride=2, padding=1), (2, 6, 9, 8)),
+        (nn.Conv3d(6, 5, 3, padding=1), (1, 6, 4, 5, 6)),
+    ],
+    ids=["linear", "conv2d", "conv3d"],
+)
+def test_lora_is_the_layer_plus_its_two_small_ones(base, shape):
+    """alpha / rank times B of A beside the frozen layer, whatever kind of layer it is; at first, and merged, the same."""
+    pytest.importorskip("peft")
+    network = nn.ModuleDict({"a": base})
+    values = picture(*shape)
+    frozen = base(values).detach()
+    assert add_lora(network, "a", n_modules=1, rank=2, alpha=6.0, kinds=(type(base),)) == ["a"]
+    layer = network["a"]
+    assert torch.equal(layer(values), frozen)
+    stirred(network)
+    wanted = frozen + 3.0 * layer.lora_B["default"](layer.lora_A["default"](values))
+    assert torch.allclose(layer(values), wanted, atol=1e-5)
+    assert not torch.allclose(wanted, frozen, atol=1e-3)
+    merge_lora(network)
+    assert type(network["a"]) is type(base)
+    assert torch.allclose(network["a"](values), wanted, atol=1e-5)
+
+
 def test_at_first_the_answer_is_the_frozen_one_bit_for_bit():
     torch.manual_seed(0)
     base = nn.Linear(6, 5)

@@ -180,3 +180,11 @@ def test_command_lists_and_shows():
     assert "flash-attn" in shown
     facts = json.loads(run.invoke(app, ["encoders", "info", "astra-resnet152", "--json"]).stdout)
     assert facts["weights"]["sha256"].startswith("d793f6bb")
+
+
+@pytest.mark.parametrize("card", [one for one in MADE if one.config.get("reading") == "tokens"], ids=lambda card: card.name)
+def test_patches_of_a_transformer_touch_and_begin_at_the_corner(card):
+    patch = card.config["patch"]
+    assert card.config["settings"].get("patch_size", patch) == patch == card.input.multiple[1]
+    for one in card.maps:
+        assert (one.stride, one.offset) == ((1, patch, patch), (0, (patch - 1) / 2, (patch - 1) / 2))

@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.encoders.tiny import FAMILIES, card_of, picture
 from vesselgraph.config import SliceConfig
@@ -202,3 +205,36 @@ def test_the_estimate_is_what_the_maps_take(family, config):
     said = encoded(encoder, picture(1, 1, 3, 50, 33))
     taken = sum(one.data.numel() * one.data.element_size() for one in said.maps)
     assert encoder.map_gigabytes(said.shape) * 1e9 == pytest.approx(taken)
+
+
+# Attention ties every cell to every pixel; without what it adds, a cell sees its own patch and what convolutions mix in.
+_MIXES = re.compile(r"(attn|attention|self_attn)\.(.*\.)?(o_proj|out_proj|proj|dense)$")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cell_lies_in_the_middle_of_what_it_sees(family):
+    torch.manual_seed(0)
+    encoder = make_encoder(card_of(family))
+    found = [module for name, module in encoder.network.named_modules() if _MIXES.search(name)]
+    assert bool(found) == (family != "convnext")
+    for module in found:
+        nn.init.zeros_(module.weight)
+        nn.init.zeros_(module.bias)
+    # ConvNeXt's blocks reach 3 cells of every stage around; the coarsest ones touch the border.
+    side = encoder.input.side or {"convnext": 256}.get(family, 7 * encoder.input.multiple[1])
+    for level, one in enumerate(encoder.card.maps[:2]):
+        images = picture(1, 1, 1, side, side, seed=level).requires_grad_()
+        cells = encoder.encode(images, [Space.axial()]).maps[level].data
+        middle = [(n - 1) // 2 for n in cells.shape[3:]]
+        # The sum of the channels of a normalised answer is constant, hence the squares.
+        cells[0, :, 0, middle[0], middle[1]].square().sum().backward()
+        moved = images.grad[0, 0, 0] != 0
+        for axis in (0, 1):
+            where = torch.nonzero(moved.any(dim=1 - axis)).flatten()
+            place = one.offset[1 + axis] + middle[axis] * one.stride[1 + axis]
+            if encoder.tower.reading == "pyramid":
+                # Its finer levels are made from coarser cells, which they lie in.
+                assert int(where.min()) <= place <= int(where.max())
+            else:
+                assert (int(where.min()) + int(where.max())) / 2 == pytest.approx(place)
+                assert len(where) < side
