@@ -47,6 +47,10 @@ class TrainPrunerConfig(StageConfig):
         description="feature groups the network is told; network only for heatmaps of one; encoder comes by features.use",
     )
     features: FeaturesConfig = FeaturesConfig()
+    head: Literal["logit", "evidence"] = Field(
+        "logit", description="what is told of a piece: a logit; or evidence for and against, hence an uncertainty as well"
+    )
+    pull: float = Field(0.1, ge=0, le=10, description="weight of the divergence that takes misleading evidence back")
     width: int = Field(48, ge=8, le=512, description="channels between layers")
     n_layers: int = Field(3, ge=0, le=12, description="attention layers")
     n_heads: int = Field(4, ge=1, le=16, description="attention heads")

@@ -15,7 +15,7 @@ from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning import choose_judge, judge, prune, require_pruner
 from vesselgraph.pruning.branch_graph import build_branch_graph
 from vesselgraph.pruning.features import piece_features
-from vesselgraph.pruning.learning import PrunerCase, fit_pruner
+from vesselgraph.pruning.learning import PrunerCase, _loss, fit_pruner, make_model
 from vesselgraph.pruning.surroundings import Surroundings
 from vesselgraph.pruning.weights import PrunerCard, load_pruner, read_card, save_pruner
 from vesselgraph.space import Space
@@ -167,3 +167,40 @@ def test_named_weights_are_checked_before_work_starts_with_auto_too(weights, tmp
     require_pruner(PruneConfig(method="auto", weights=str(weights)), "network")
     with pytest.raises(CheckpointError, match="nothing at"):
         require_pruner(PruneConfig(method="auto", weights=str(tmp_path / "none.safetensors")), "auto")
+
+
+@pytest.mark.parametrize("kind", ["attention", "perceptron"])
+def test_evidence_gives_a_branch_probability_and_uncertainty(tmp_path, kind):
+    torch.set_num_threads(1)
+    recipe = RECIPE.model_copy(update={"head": "evidence"})
+    cases = [case_of(seed) for seed in range(5)]
+    fit = fit_pruner([case for case, _ in cases[:4]], [cases[4][0]], recipe, kind=kind)
+    told = {"features": cases[0][1], "heat": "ridge", "temperature": fit.temperature, "min_presence": 0.5}
+    card = PrunerCard(model=kind, recipe=recipe.model_dump(mode="json", exclude_none=True), **told)
+    save_pruner(fit, card, tmp_path / "pruner.safetensors")
+    graph, real = vessels(7)
+    judged = judge(graph, learned(tmp_path / "pruner.safetensors"))
+    mine = (judged.path_position[judged.path_offset[:-1], 1] / 12.0).round().astype(int)
+    np.testing.assert_array_equal(judged.edge_data["keep"], real[mine])
+    doubt = judged.edge_data["uncertainty"]
+    assert (doubt > 0).all()
+    assert (doubt < 1).all()
+    kept = prune(judged, learned(tmp_path / "pruner.safetensors"))
+    assert 0 < kept.edge_data["uncertainty"].max() < 1
+
+
+def test_a_label_between_is_both_answers_each_with_its_share():
+    torch.manual_seed(0)
+    raw, (case, _) = torch.randn(3, 2), case_of(0)
+    part = {name: getattr(case, name) for name in ("features", "link", "relation")}
+    one, two, half = (
+        PrunerCase(**part, presence=np.full(3, value, np.float32), length=np.ones(3, np.float32)) for value in (0.0, 1.0, 0.5)
+    )
+    assert float(_loss(raw, half, 0.3)) == pytest.approx(0.5 * float(_loss(raw, one, 0.3) + _loss(raw, two, 0.3)))
+
+
+def test_a_logit_has_no_uncertainty_and_the_baseline_no_evidence(weights):
+    assert load_pruner(weights)[0].uncertainty(case_of(9)[0]) is None
+    assert "uncertainty" not in judge(vessels(7)[0], learned(weights)).edge_data
+    with pytest.raises(InputError, match="head = logit for zhang2020"):
+        make_model("zhang2020", 4, RECIPE.model_copy(update={"head": "evidence"}))

@@ -31,6 +31,8 @@ class BranchAttention(nn.Module):
         Attention heads; ``width`` is a multiple of it.
     dropout : float
         In the perceptrons and on the attention.
+    n_numbers : int
+        Told of each piece: 1, a logit; 2, what evidence for and against is made of.
 
     References
     ----------
@@ -41,7 +43,15 @@ class BranchAttention(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_features: int, width: int = 64, n_layers: int = 4, n_heads: int = 4, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        width: int = 64,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        dropout: float = 0.1,
+        n_numbers: int = 1,
+    ) -> None:
         super().__init__()
         if width % n_heads:
             raise ConfigError(f"a width that is a multiple of {n_heads} heads", f"{width}", "change width or n_heads")
@@ -60,10 +70,10 @@ class BranchAttention(nn.Module):
             )
             for _ in range(n_blocks)
         )
-        last = nn.Linear(width, 1)
+        last = nn.Linear(width, n_numbers)
         nn.init.zeros_(last.weight)
         self.outlet = nn.Sequential(nn.LayerNorm(width), last)
-        self.linear = nn.Linear(n_features, 1)
+        self.linear = nn.Linear(n_features, n_numbers)
 
     def fit_scale(self, feats_PF: Tensor) -> None:
         """Set the standardisation of the features from those of the training set."""
@@ -71,7 +81,7 @@ class BranchAttention(nn.Module):
         self.scale.copy_(feats_PF.std(dim=0).clamp_min(1e-3))
 
     def forward(self, feats_PF: Tensor, link_2K: Tensor, relation_KR: Tensor) -> Tensor:
-        """Return the logits of presence, (P,)."""
+        """Return the logits of presence, (P,); with two numbers a piece, (P, 2)."""
         even = ((feats_PF - self.mean) / self.scale).clamp(-6.0, 6.0)
         x = self.inlet(even)
         for i, think in enumerate(self.think):
@@ -79,7 +89,7 @@ class BranchAttention(nn.Module):
                 x = x + self.attend[i](self.before_attend[i](x), link_2K, relation_KR)
             x = x + think(x)
         out: Tensor = self.outlet(x) + self.linear(even)
-        return out[:, 0]
+        return out[:, 0] if out.shape[1] == 1 else out
 
 
 class Zhang2020(nn.Module):

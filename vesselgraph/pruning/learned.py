@@ -49,7 +49,8 @@ def judge_learned(
     Returns
     -------
     graph : VesselGraph
-        Edge columns ``presence`` (calibrated probability of being real), ``score`` (the same), ``keep`` and ``reason``.
+        Edge columns ``presence`` (calibrated probability of being real), ``score`` (the same), ``keep`` and ``reason``; with
+        weights that tell evidence also ``uncertainty``, the share of the opinion that no evidence covers.
 
     Raises
     ------
@@ -89,6 +90,9 @@ def judge_learned(
     reason = np.select([keep, decision.tunnel, presence < threshold], [KEPT, TUNNEL, ABSENT], default=APART)
     progress("weigh branches", 1.0)
     columns = {"presence": presence, "score": presence.copy(), "keep": keep, "reason": reason.astype(np.str_)}
+    uncertainty = fit.uncertainty(case)
+    if uncertainty is not None:
+        columns["uncertainty"] = uncertainty
     return pieces.with_columns(edge=columns)
 
 

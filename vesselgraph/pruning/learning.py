@@ -19,6 +19,7 @@ from vesselgraph.errors import InputError
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.attention import BranchAttention, Zhang2020
+from vesselgraph.subjective_logic import evidence_loss, evidence_of, opinion
 
 IntArray = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -67,7 +68,12 @@ class Fit:
 
     def presence(self, case: PrunerCase) -> NDArray[np.float64]:
         """Return the calibrated probability of every piece, (P,)."""
-        return np.asarray(torch.sigmoid(_predict(self.model, case) / self.temperature), np.float64)
+        return np.asarray(torch.sigmoid(_logits(_predict(self.model, case)) / self.temperature), np.float64)
+
+    def uncertainty(self, case: PrunerCase) -> NDArray[np.float64] | None:
+        """Return the share of each opinion that no evidence covers, (P,) in (0, 1]; None of a model that tells a logit."""
+        raw = _predict(self.model, case)
+        return np.asarray(opinion(evidence_of(raw)).uncertainty, np.float64) if raw.ndim == 2 else None
 
 
 def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Module:
@@ -76,15 +82,19 @@ def make_model(kind: str, n_features: int, config: TrainPrunerConfig) -> nn.Modu
     Raises
     ------
     InputError
-        Another kind is asked for.
+        Another kind is asked for, or evidence of the baseline, which has none.
     """
     torch.manual_seed(config.seed)
     if kind == "zhang2020":
+        if config.head != "logit":
+            raise InputError("head = logit for zhang2020", config.head, "use attention")
         return Zhang2020(n_features)
     layers = {"attention": config.n_layers, "perceptron": 0}
     if kind not in layers:
         raise InputError("a model among attention, perceptron, zhang2020", kind, "correct the name")
-    return BranchAttention(n_features, config.width, layers[kind], config.n_heads, config.dropout)
+    return BranchAttention(
+        n_features, config.width, layers[kind], config.n_heads, config.dropout, 1 + (config.head == "evidence")
+    )
 
 
 def fit_pruner(
@@ -98,7 +108,8 @@ def fit_pruner(
     """Return a model fitted to cases, chosen and calibrated on others.
 
     One step an epoch and graph, in a seeded order; AdamW with a cosine rate; the loss is binary cross-entropy weighted by
-    length. The weights of the epoch with the lowest validation loss are kept.
+    length, or that of evidence (:func:`~vesselgraph.subjective_logic.evidence_loss`; a label between 0 and 1 is both, each with
+    its share). The weights of the epoch with the lowest validation loss are kept.
 
     Parameters
     ----------
@@ -128,15 +139,16 @@ def fit_pruner(
     for epoch in range(config.n_epochs):
         progress("fit the pruner", epoch / config.n_epochs)
         model.train()
-        losses = []
+        # Evidence is found before it is doubted.
+        losses, pull = [], config.pull * min(1.0, epoch / max(0.5 * config.n_epochs, 1.0))
         for i in rng.permutation(len(training)):
             optimizer.zero_grad()
-            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i])
+            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i], pull)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             losses.append(float(loss.detach()))
-        value = float(np.mean([_loss(_predict(model, case), case) for case in validation]))
+        value = float(np.mean([_loss(_predict(model, case), case, config.pull) for case in validation]))
         rate = float(schedule.get_last_lr()[0])
         fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
         schedule.step()
@@ -145,7 +157,7 @@ def fit_pruner(
     model.load_state_dict(state)
     model.eval()
     fit.temperature = best_temperature(
-        np.concatenate([_predict(model, case).numpy() for case in validation]),
+        np.concatenate([_logits(_predict(model, case)).numpy() for case in validation]),
         np.concatenate([case.presence for case in validation]),
         np.concatenate([case.length for case in validation]),
     )
@@ -204,10 +216,22 @@ def _inputs(case: PrunerCase, rng: np.random.Generator | None = None, noise: flo
     return torch.from_numpy(features), torch.from_numpy(case.link), torch.from_numpy(case.relation)
 
 
-def _loss(logits: Tensor, case: PrunerCase) -> Tensor:
+def _loss(raw: Tensor, case: PrunerCase, pull: float) -> Tensor:
     presence, length = torch.from_numpy(case.presence), torch.from_numpy(case.length)
-    each = nn.functional.binary_cross_entropy_with_logits(logits, presence, reduction="none")
+    if raw.ndim == 2:
+        there, absent = (evidence_loss(evidence_of(raw), torch.full_like(presence, label), pull) for label in (1.0, 0.0))
+        each = presence * there + (1.0 - presence) * absent
+    else:
+        each = nn.functional.binary_cross_entropy_with_logits(raw, presence, reduction="none")
     return (each * length).sum() / length.sum().clamp_min(1.0)
+
+
+def _logits(raw: Tensor) -> Tensor:
+    """Return the log odds of presence, (P,): what a model tells, or those of the mean of the Beta distribution."""
+    if raw.ndim == 1:
+        return raw
+    parameters = (evidence_of(raw) + 1.0).log()
+    return parameters[:, 0] - parameters[:, 1]
 
 
 def _predict(model: nn.Module, case: PrunerCase) -> Tensor:
