@@ -20,6 +20,7 @@ NAMES = [
     "mesh",
     "metric_errors",
     "overcomplete",
+    "pruner_features",
     "pruning",
     "real_cases",
     "real_liver",
