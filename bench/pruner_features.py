@@ -1,7 +1,8 @@
 """The learned pruner with and without features of a frozen encoder along every piece, on studies nobody learned from.
 
 Arms: the groups of the shipped recipe; with EfficientNet-Lite0 (ImageNet weights, then random ones: features without
-pretraining); with the maps of the heatmap network; with both; and with the encoder's maps alone. All learn from the same graphs; F1 at 2 mm is with each arm's own threshold, that of the best F1 on the studies to choose on.
+pretraining); with the maps of the heatmap network; with both; and with the encoder's maps alone. All learn from the same
+graphs; F1 at 2 mm is with each arm's own threshold, that of the best F1 on the studies to choose on.
 """
 
 from __future__ import annotations
