@@ -76,7 +76,7 @@ def test_heat_lies_on_the_image_and_can_be_drawn():
     said = classifier.classify(image_of(1), heat="gradient", heat_label="b")
     assert said.heat[""].is_on_grid_of(said.shown[""])
     assert said.heat_label == "b"
-    assert overlay_png(said.shown[""], said.heat[""]).startswith(b"\x89PNG")
+    assert overlay_png(said.shown[""], said.heat[""], (0.0, 1.0)).startswith(b"\x89PNG")
     assert classifier.classify(image_of(1)).heat == {}
     with pytest.raises(InputError, match="label 'c'"):
         classifier.classify(image_of(1), heat_label="c")

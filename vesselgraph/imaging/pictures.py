@@ -11,24 +11,24 @@ from vesselgraph.volume import Volume
 _N_SLICES = 4
 
 
-def overlay_png(image: Volume, heat: Volume) -> bytes:
+def overlay_png(image: Volume, heat: Volume, window: tuple[float, float]) -> bytes:
     """Return a PNG of the four planes with the most heat, in order: the image above, with the heat over it below.
 
-    Grey runs from the 2nd to the 98th percentile of the planes shown; heat below a tenth is clear.
+    Grey runs over ``window``, the encoder's, so that what is seen is what it saw; heat below a tenth is clear.
     """
     import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
 
     hottest = heat.array.max(axis=(1, 2))
     planes = np.sort(np.argsort(-hottest, kind="stable")[:_N_SLICES])
-    low, high = np.percentile(image.array[planes], (2.0, 98.0))
+    low, high = window
     tall = image.shape[1] * image.space.spacing[1] / (image.shape[2] * image.space.spacing[2])
     figure = Figure(figsize=(2.4 * len(planes), 2 * 2.4 * float(tall) + 0.4), dpi=110, layout="constrained")
     axes = figure.subplots(2, len(planes), squeeze=False)
     across = {"aspect": float(image.space.spacing[1] / image.space.spacing[2]), "interpolation": "nearest"}
     for column, plane in enumerate(planes):
         for axis in axes[:, column]:
-            axis.imshow(image.array[plane], cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **across)
+            axis.imshow(image.array[plane], cmap="gray", vmin=low, vmax=high, **across)
             axis.set_axis_off()
         values = heat.array[plane]
         axes[1, column].imshow(

@@ -101,6 +101,9 @@ def classify_cases(
     except OSError as error:
         raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
     entries, limits = [], Limits(refer_above, refer_stranger)
+    seen = classifier.backbone.encoder.card.input
+    assert seen is not None, "an encoder without it cannot be fed"
+    window = (seen.low, seen.high)
     for number, case in enumerate(cases):
         progress(case.name, number / len(cases))
         try:
@@ -108,7 +111,7 @@ def classify_cases(
             said = [classifier.classify(images, task, heat=heat, heat_label=heat_label) for task in classifier.tasks]
         except InputError as error:
             raise type(error)(f"{error.expected} in case {case.name}", error.got, error.do) from error
-        entries += [_write_heat(case.name, one, folder) for one in said]
+        entries += [_write_heat(case.name, one, folder, window) for one in said]
     _write_json(classifier, entries, folder / JSON_FILE, limits)
     rows = [
         [one.case, one.prediction.task, label]
@@ -128,12 +131,12 @@ def _rows(one: Prediction) -> list[tuple[str, float, float, float, float]]:
     return [(label, *(float(part[k]) for part in parts)) for k, label in enumerate(one.labels)]  # type: ignore[misc]
 
 
-def _write_heat(case: str, one: Prediction, folder: Path) -> _Entry:
+def _write_heat(case: str, one: Prediction, folder: Path, window: tuple[float, float]) -> _Entry:
     pictures, files = {}, {}
     for view, heat in one.heat.items():
         stem = "-".join(part.replace("/", "_").replace(" ", "_") for part in (case, one.task, view) if part)
         write_image(heat, folder / f"{stem}-heat.nii.gz")
-        pictures[view] = overlay_png(one.shown[view], heat)
+        pictures[view] = overlay_png(one.shown[view], heat, window)
         with atomic_path(folder / f"{stem}.png") as temporary:
             temporary.write_bytes(pictures[view])
         files[view] = f"{stem}-heat.nii.gz"
