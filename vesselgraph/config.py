@@ -95,6 +95,12 @@ class HeatmapConfig(StageConfig):
     half_answer: float = Field(8.0, gt=0, description="ridge answer, in multiples of the region's median, that gives heat 0.5")
     clip_below: float = Field(1.0, ge=0, description="values further below the region's median are cut, in robust deviations")
     clip_above: float = Field(5.0, gt=0, description="values further above the region's median are cut, in robust deviations")
+    border_tolerance: float = Field(
+        2.5,
+        gt=0,
+        description="in a whole field of view: how steep the image may be at a ridge, against its strength (times the root "
+        "of the scale in voxels), before it counts as the border of a large body; larger: less is damped",
+    )
     rim_weight: float = Field(0.3, ge=0, le=1, description="how much a thin vessel's answer counts in the rim around the organ")
     rim_radius: float = Field(2.5, ge=0, description="vessels at least this wide (radius, mm) count in full in the rim")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")

@@ -6,7 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from vesselgraph.heatmap.kernels import gaussian_taps, ridge_strength, ridge_volume, smooth
+from vesselgraph.heatmap.kernels import (
+    damp_borders,
+    damp_borders_at,
+    gaussian_taps,
+    ridge_strength,
+    ridge_volume,
+    smooth,
+)
 from vesselgraph.heatmap.oriented import best_along_lines, line_directions, line_offsets, packed_hessian, refinements
 
 ENTRIES = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
@@ -168,3 +175,37 @@ def test_lines_leave_the_volume_without_harm_and_dark_lines_give_nothing():
     assert np.isfinite(best_along_lines(tube, corners, 1.0, 4.0)).all()
     assert best_along_lines(-tube, CENTRE, 1.0, 2.0)[0] == 0.0
     assert best_along_lines(tube, np.zeros((0, 3), np.int64), 1.0, 2.0).shape == (0,)
+
+
+def _ball(radius: float, sigma: float) -> np.ndarray:
+    side = int(2 * radius) + 24
+    places = np.indices((side,) * 3, dtype=np.float32) - side / 2 + 0.5
+    return smooth((np.sqrt((places**2).sum(axis=0)) < radius).astype(np.float32), sigma)
+
+
+@pytest.mark.parametrize(("radius", "sigma"), [(14.0, 2.0), (20.0, 2.0), (20.0, 3.0)])
+def test_the_border_of_a_ball_is_damped_by_its_radius(radius, sigma):
+    smoothed = _ball(radius, sigma)
+    strength = np.zeros_like(smoothed)
+    ridge_volume(smoothed, np.float32(sigma**2), strength)
+    middle = smoothed.shape[0] // 2
+    shoulder = (middle, middle, middle + round(radius - sigma))
+    # The tolerance at which a border of just this radius keeps exp(-1/2).
+    damped = strength.copy()
+    damp_borders(smoothed, np.float32(sigma), np.float32(np.sqrt(radius)), damped)
+    assert damped[shoulder] / strength[shoulder] == pytest.approx(np.exp(-0.5), rel=0.15)
+
+
+def test_the_middle_of_a_tube_is_not_damped_and_single_voxels_are_as_the_volume():
+    places = np.indices((17, 17, 17), dtype=np.float32) - 8
+    tube = smooth((np.hypot(places[1], places[2]) < 2.5).astype(np.float32), 1.8)
+    strength = np.zeros_like(tube)
+    ridge_volume(tube, np.float32(1.8**2), strength)
+    damped = strength.copy()
+    damp_borders(tube, np.float32(1.8), np.float32(2.5), damped)
+    assert damped[8, 8, 8] == pytest.approx(strength[8, 8, 8], rel=1e-4)
+    assert (damped <= strength).all()
+    voxels = np.argwhere(strength > 0)
+    single = strength[tuple(voxels.T)].copy()
+    damp_borders_at(tube, voxels, np.float32(1.8), np.float32(2.5), single)
+    np.testing.assert_allclose(single, damped[tuple(voxels.T)], rtol=1e-5)

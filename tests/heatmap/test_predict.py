@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tests.tracing.drawn import AXIAL, OBLIQUE, grid_around
@@ -318,3 +319,15 @@ def test_progress_stays_within_its_bounds(plain):
     predict_heatmap(image, CONFIG, progress=lambda _, fraction: seen.append(fraction))
     assert seen == sorted(seen)
     assert 0.0 <= seen[0] < seen[-1] == 1.0
+
+
+def test_the_border_of_a_large_body_is_no_vessel_in_a_whole_field_of_view():
+    places = np.indices((48, 56, 64), dtype=np.float32)
+    body = ((places[0] - 24) / 21) ** 4 + ((places[1] - 28) / 25) ** 4 + ((places[2] - 32) / 29) ** 4 < 1
+    off_axis = np.hypot(places[0] - 22, places[1] - 26)
+    noise = np.random.default_rng(3).normal(0, 15, body.shape)
+    image = Volume(np.where(body & (off_axis < 2), 190.0, np.where(body, 105.0, -80.0)) + noise, Space.axial())
+    heat = predict_heatmap(image, HeatmapConfig(method="ridge")).heat.array
+    depth = ndimage.distance_transform_edt(body)
+    assert np.median(heat[(off_axis < 0.5) & (depth > 10)]) > 0.5
+    assert (heat[(depth > 0) & (depth < 8) & (off_axis > 8)] > 0.36).mean() < 0.02

@@ -135,3 +135,42 @@ def ridge_volume(smooth_volume, scale, target):  # type: ignore[no-untyped-def]
                 continue
             for x in range(1, n_columns - 1):
                 target[z, y, x] = scale * ridge_at(smooth_volume, z, y, x)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def steadiness(v, z, y, x, strength, sigma, tolerance):  # type: ignore[no-untyped-def]
+    """Return in [0, 1] how much a ridge of this strength is the middle of something and not the shoulder of a border.
+
+    In the middle of a tube the image is flat: 1. On the shoulder of a border it falls by ``g`` a voxel, and only because the
+    border is bent, with radius R, does it pass for a ridge: ``strength = g sigma sqrt(sigma / R)``, so that what is returned is
+    ``exp(-R / (2 tolerance^2))``, R in voxels.
+    """
+    half = np.float32(0.5)
+    gz = half * (v[z + 1, y, x] - v[z - 1, y, x])
+    gy = half * (v[z, y + 1, x] - v[z, y - 1, x])
+    gx = half * (v[z, y, x + 1] - v[z, y, x - 1])
+    slope = sigma * sigma * sigma * (gz * gz + gy * gy + gx * gx)
+    return math.exp(-half * slope / max(strength * strength * tolerance * tolerance, np.float32(1e-20)))
+
+
+@njit(cache=True, parallel=True, fastmath=True, nogil=True)
+def damp_borders(smooth_volume, sigma, tolerance, strength):  # type: ignore[no-untyped-def]
+    """Multiply ridge strengths (scaled by ``sigma^2``) by their steadiness, in place; the border of the grid is left alone."""
+    n_planes, n_rows, n_columns = smooth_volume.shape
+    for z in prange(1, n_planes - 1):
+        for y in range(1, n_rows - 1):
+            for x in range(1, n_columns - 1):
+                here = strength[z, y, x]
+                if here > 0.0:
+                    strength[z, y, x] = here * steadiness(smooth_volume, z, y, x, here, sigma, tolerance)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def damp_borders_at(smooth_volume, points, sigma, tolerance, strength):  # type: ignore[no-untyped-def]
+    """Do the same to the strengths of single inner voxels, (n, 3)."""
+    n_planes, n_rows, n_columns = smooth_volume.shape
+    for i in range(len(points)):
+        z, y, x = points[i]
+        inner = 0 < z < n_planes - 1 and 0 < y < n_rows - 1 and 0 < x < n_columns - 1
+        if inner and strength[i] > 0.0:
+            strength[i] *= steadiness(smooth_volume, z, y, x, strength[i], sigma, tolerance)

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import InputError
-from vesselgraph.heatmap.kernels import Float32, ridge_volume, smooth
+from vesselgraph.heatmap.kernels import Float32, damp_borders, damp_borders_at, ridge_volume, smooth
 from vesselgraph.heatmap.oriented import best_along_lines
 from vesselgraph.progress import Progress
 
@@ -28,6 +28,8 @@ _LINE_SIGMA_PER_SIGMA = 0.75
 _WORTH_A_LINE = 2.0
 _N_SAMPLED = 100_000
 _BRIGHTEST = 0.999
+# What damping borders leaves of a thin vessel's answer in noise, which bends and tilts it.
+_LEFT_BY_DAMPING = 0.875
 # Of the way from the organ's median to its brightest vessels: brighter bodies are enhanced.
 _ENHANCED = 0.15
 
@@ -41,7 +43,8 @@ def ridge_heat(
     because vessels fill little of it. So heat means the same at every scale and dose: ``z^2 / (z^2 + half^2)`` of the
     strongest relative answer ``z``, with ``half`` the answer that counts as half a vessel. Where a vessel is thin and noise
     matters most, the Hessian is averaged along lines first (:mod:`vesselgraph.heatmap.oriented`), at the voxels whose plain
-    answer makes that worth while.
+    answer makes that worth while. In a whole field of view, where skin, bone and organs have borders, answers on the shoulder
+    of a border are damped (:func:`vesselgraph.heatmap.kernels.steadiness`).
 
     Parameters
     ----------
@@ -74,12 +77,18 @@ def ridge_heat(
     hint, answer = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
     fine: list[Float32] = []
     smoothed, sigma_before = values, 0.0
+    # In an organ there are no borders of large bodies: those around it are filled.
+    tolerance = np.float32(config.border_tolerance) if core.all() else None
     for i, sigma in enumerate(sigmas):
         progress("ridge filter", 0.5 * i / len(sigmas))
         smoothed = smooth(smoothed, float(np.sqrt(sigma**2 - sigma_before**2)))
         sigma_before = sigma
         ridge_volume(smoothed, np.float32(sigma**2), answer)
-        answer *= _one_over(usual_answer(answer[core]))
+        usual = usual_answer(answer[core])
+        if tolerance is not None:
+            damp_borders(smoothed, np.float32(sigma), tolerance, answer)
+            usual *= _LEFT_BY_DAMPING
+        answer *= _one_over(usual)
         if sigma < _FINE_SIGMA_VOX:
             fine.append(smoothed)
             np.maximum(hint, answer, out=hint)
@@ -92,7 +101,11 @@ def ridge_heat(
         line_sigma = _LINE_SIGMA_VOX + _LINE_SIGMA_PER_SIGMA * sigmas[i]
         usual = usual_answer(best_along_lines(smoothed, sampled, sigmas[i], line_sigma))
         answer[:] = 0.0
-        answer[tuple(worth.T)] = best_along_lines(smoothed, worth, sigmas[i], line_sigma) * _one_over(usual)
+        along = best_along_lines(smoothed, worth, sigmas[i], line_sigma)
+        if tolerance is not None:
+            damp_borders_at(smoothed, worth, np.float32(sigmas[i]), tolerance, along)
+            usual *= _LEFT_BY_DAMPING
+        answer[tuple(worth.T)] = along * _one_over(usual)
         _keep_best(best, radius, answer, radii[i])
     progress("ridge filter along lines", 1.0)
     best *= np.where(core | (radius >= config.rim_radius), np.float32(1.0), np.float32(config.rim_weight))
