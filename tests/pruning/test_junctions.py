@@ -69,18 +69,23 @@ def test_nodes_placed_by_the_wall_stay():
     np.testing.assert_array_equal(settled.edge_nodes, graph.edge_nodes)
 
 
-def _fork(half_angle_deg):
-    """A fork whose axes meet 1.5 mm upstream of its node, in the negative x direction."""
+def _fork(half_angle_deg, upstream=0.6):
+    """A fork whose axes meet upstream of its node, in the negative x direction, mm."""
     c, s = np.cos(np.deg2rad(half_angle_deg)), np.sin(np.deg2rad(half_angle_deg))
-    return _star([[-1.0, 0.0, 0.0], [c, s, 0.0], [c, -s, 0.0]], [[-1.5, 0.0, 0.0]] * 3)
+    return _star([[-1.0, 0.0, 0.0], [c, s, 0.0], [c, -s, 0.0]], [[-upstream, 0.0, 0.0]] * 3)
 
 
 def test_a_fork_moves_to_where_its_axes_meet_and_a_wide_one_a_little_farther_up():
     narrow, wide = settle_junctions(_fork(22.0)), settle_junctions(_fork(40.0))
-    for settled, least, most in ((narrow, 1.0, 1.51), (wide, 1.5, 2.0)):
+    for settled, least, most in ((narrow, 0.4, 0.61), (wide, 0.6, 1.0)):
         up = -settled.node_position[settled.degree == 3][0]
         np.testing.assert_allclose(up[1:], 0.0, atol=1e-9)
         assert least < up[0] < most
+
+
+def test_no_fork_moves_farther_than_a_millimetre():
+    settled = settle_junctions(_fork(22.0, upstream=1.5))
+    np.testing.assert_allclose(settled.node_position[settled.degree == 3], [[-1.0, 0.0, 0.0]], atol=1e-9)
 
 
 def test_the_answer_turns_with_the_graph():

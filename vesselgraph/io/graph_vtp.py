@@ -37,6 +37,7 @@ _ALIAS = {
     "tree_id": "RootedTreeId",
     "score": "Score",
     "presence": "Presence",
+    "uncertainty": "Uncertainty",
 }
 _TAKEN = {
     "node": {META, "SPACE", "UNIT", "NodePosition", "NodeRadius"},

@@ -22,9 +22,10 @@ FloatArray = NDArray[np.float64]
 
 # The axis of a branch is taken between these multiples of the junction's radius, along the branch.
 _CLEAR_FROM, _CLEAR_TO = 1.0, 2.5
-# Pull back to the skeleton's own junction, against nearly parallel axes; and the farthest move, in junction radii.
+# Pull back to the skeleton's own junction, against nearly parallel axes; and the farthest move, in junction radii and in mm: in
+# wide vessels the axes of short branches point anywhere.
 _STAY_WEIGHT = 0.05
-_FARTHEST = 1.5
+_FARTHEST, _FARTHEST_MM = 1.5, 1.0
 # Where the daughters' axes open by more than this cosine says, the fork lies so many junction radii farther towards the parent.
 _WIDE_COSINE, _BEND = 0.64, 0.2
 # Two forks of one node lie at least so many of its radii apart; pairs whose cosine is beyond this pass each other straight on.
@@ -110,7 +111,7 @@ def _meeting_point(position: FloatArray, arms: list[_Arm], radius: float) -> Flo
     if len(arms) == 3:
         move = move + _BEND * radius * _towards_parent(np.array([arm.axis for arm in arms]))
     size = float(np.linalg.norm(move))
-    return np.asarray(position + move * min(1.0, _FARTHEST * radius / max(size, 1e-12)))
+    return np.asarray(position + move * min(1.0, min(_FARTHEST * radius, _FARTHEST_MM) / max(size, 1e-12)))
 
 
 def _towards_parent(axes: FloatArray) -> FloatArray:
