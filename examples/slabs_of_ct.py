@@ -29,15 +29,8 @@ def main(ct: vg.Volume, masks: dict[str, vg.Volume], out: Path, share: float = 0
             # Nothing but air says nothing.
             if piece.array.max() > -200:
                 vg.write_image(piece, out / name)
-                shares = {key: (mask.crop(low, high).array > 0).mean() for key, mask in masks.items()}
-                rows.append(
-                    {
-                        "case": f"{number}-{tile}",
-                        "image": name,
-                        "split": split,
-                        **{key: int(one > share) for key, one in shares.items()},
-                    }
-                )
+                found = {key: int((mask.crop(low, high).array > 0).mean() > share) for key, mask in masks.items()}
+                rows.append({"case": f"{number}-{tile}", "image": name, "split": split, **found})
     with (out / "slabs.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
