@@ -66,3 +66,14 @@ def test_hot_loops_stay_unless_they_leave_no_hole():
         decision = decide(graph, np.full(graph.n_points, presence), CONFIG, 0.2)
         assert decision.keep.all() == stays
         assert decision.tunnel.sum() == (radius > 5)
+
+
+def test_two_courses_through_one_vessel_are_no_loop_however_long():
+    for apart, stays in ((0.05, False), (2.0, True)):
+        there = [([0, 0, 0], [20, apart, 0]), ([20, apart, 0], [40, 0, 0])]
+        back = [([0, 0, 0], [20, -apart, 0]), ([20, -apart, 0], [40, 0, 0])]
+        graph = traced([*there, *back], radii=[1.0] * 4)
+        decision = decide(graph, np.full(graph.n_points, 0.9), CONFIG, 0.2)
+        # Between them lie 40 x apart mm^2; the vessel's cross-section is pi mm^2. They are 80 mm round, far over 4 pi.
+        assert decision.keep.all() == stays
+        assert decision.tunnel.sum() == (not stays)

@@ -184,29 +184,49 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
 def is_tunnel(graph: VesselGraph, forest: Forest, edges: IntArray) -> NDArray[np.bool_]:
     """Return which branches close a loop that leaves no hole between its vessels, (E,) bool; False for all but ``edges``.
 
-    A ring of radius R around a vessel of radius r has a hole only if R > r, so a loop shorter than ``4 pi r`` (twice
-    the shortest possible) has a hole narrower than its vessels: walls that touch again behind their fork.
+    A ring of radius R around a vessel of radius r has a hole only if R > r. So a loop shorter than ``4 pi r`` (twice the
+    shortest possible) has a hole narrower than its vessels: walls that touch again behind their fork. And a loop around less
+    than the cross-section ``pi r^2`` has none: two courses through one vessel.
     """
     result = np.zeros(graph.n_edges, np.bool_)
     width = _width(graph)
     for edge in edges:
-        around = [int(edge), *_way_between(forest, *graph.edge_nodes[edge])]
+        ring, closed = _ring(forest, int(edge), *graph.edge_nodes[edge])
+        around = [step for step, _ in ring]
         length = graph.edge_length[around]
-        result[edge] = length.sum() < _TUNNEL * float(np.average(width[around], weights=length))
+        radius = float(np.average(width[around], weights=length))
+        result[edge] = length.sum() < _TUNNEL * radius or (closed and _area(graph, ring) < np.pi * radius**2)
     return result
 
 
-def _way_between(forest: Forest, first: int, second: int) -> list[int]:
-    """Return the tree edges between two nodes of one tree; all edges up to both roots if they are in different trees."""
-    up: list[list[int]] = []
+def _ring(forest: Forest, edge: int, first: int, second: int) -> tuple[list[tuple[int, int]], bool]:
+    """Return the loop an edge from ``first`` to ``second`` closes, as edges with the node each is walked from, and True.
+
+    If the two nodes are in different trees, the edges up to both roots and False.
+    """
+    up: list[list[tuple[int, int]]] = []
+    roots = []
     for start in (first, second):
-        edges, node = [], int(start)
+        way, node = [], int(start)
         while forest.parent_edge[node] >= 0:
-            edges.append(int(forest.parent_edge[node]))
+            way.append((int(forest.parent_edge[node]), node))
             node = int(forest.parent_node[node])
-        up.append(edges)
+        up.append(way)
+        roots.append(node)
     shared = set(up[0]) & set(up[1])
-    return [edge for edge in (*up[0], *up[1]) if edge not in shared]
+    down = [(step, int(forest.parent_node[node])) for step, node in up[0] if (step, node) not in shared]
+    return [(edge, int(first)), *(step for step in up[1] if step not in shared), *down], roots[0] == roots[1]
+
+
+def _area(graph: VesselGraph, ring: list[tuple[int, int]]) -> float:
+    """Return the area within a closed loop of branches, in mm^2: half of the integral of position x step (Stokes)."""
+    twice = np.zeros(3)
+    origin = graph.node_position[ring[0][1]]
+    for edge, start in ring:
+        path = graph.path(edge) - origin
+        around = np.cross(path[:-1], path[1:]).sum(axis=0)
+        twice += around if graph.edge_nodes[edge, 0] == start else -around
+    return 0.5 * float(np.linalg.norm(twice))
 
 
 def _without_blocked(graph: VesselGraph, cost: FloatArray, open_edges: IntArray) -> Forest:
