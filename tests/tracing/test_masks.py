@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.tracing.drawn import OBLIQUE, as_heatmap, covered, drawn, errors, grid_around, inner_length
+from tests.tracing.drawn import AXIAL, OBLIQUE, as_heatmap, covered, drawn, errors, grid_around, inner_length
 from vesselgraph import Space, VesselGraph, Volume, prune, trace
 from vesselgraph.config import TraceConfig
 from vesselgraph.edit import subset
@@ -109,3 +109,19 @@ def test_the_type_of_a_mask_does_not_matter():
     _, heatmap = drawn("straight", radius=3.0, length=20.0)
     as_bool = heatmap.heat.with_array(heatmap.heat.array.astype(np.uint8))
     assert trace(as_heatmap(as_bool)).path_position.tobytes() == trace(heatmap).path_position.tobytes()
+
+
+def test_a_branch_in_a_flat_trunk_is_as_wide_as_the_branch_and_not_as_the_trunk_cut_lengthwise():
+    z, y, x = np.meshgrid(np.arange(41.0), np.arange(91.0), np.arange(61.0), indexing="ij")
+    trunk = (((y - 30.0) / 16.0) ** 2 + ((z - 10.0) / 4.0) ** 2 <= 1.0) & (x >= 2.0) & (x <= 58.0)
+    # It leaves at 20 degrees to the trunk's flat side, radius 2.
+    away = np.array([0.0, np.cos(np.deg2rad(20.0)), np.sin(np.deg2rad(20.0))])
+    place = np.stack([x - 30.0, y - 30.0, z - 10.0], axis=-1)
+    along = place @ away
+    branch = (np.linalg.norm(place - along[..., None] * away, axis=-1) <= 2.0) & (along > 0.0) & (along < 50.0)
+    mask = Volume(trunk | branch, Space((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), AXIAL))
+    graph = prune(trace(as_heatmap(mask)))
+    tip = int(np.argmax(graph.path_position[:, 1]))
+    radius = graph.radius_along(int(graph.edge_of_point[tip]))
+    assert radius.size > 30
+    assert radius == pytest.approx(2.0, abs=0.3)

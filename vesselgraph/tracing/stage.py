@@ -20,6 +20,10 @@ from vesselgraph.tracing.walls import fit_to_wall
 from vesselgraph.tracing.zhang2020 import trace_zhang2020
 from vesselgraph.volume import Heatmap, Volume
 
+# The circle of equal area of an ellipse four times as long as wide has twice the radius of the ball that fits in; the depth is
+# known to a voxel.
+_FLATTEST, _DEPTH_ERROR_VOX = 2.0, 1.0
+
 
 def trace(
     heatmap: Heatmap,
@@ -141,7 +145,10 @@ def _assemble(field: Field, thinned: NDArray[np.int64], chains: Chains, links: L
     reach = np.where(degree[ends] > 1, np.maximum(width[ends], 1.0), 0.0)
     section = np.full(len(members), np.nan)
     refine(members, offset, reach, field.heat, field.from_mask, section)
-    radius = smooth_radii(section, field.width_at(members), offset, field.from_mask)
+    scale = field.width_at(members)
+    # Where a branch leaves a flat or curved trunk, what is cut across the branch is a piece of the trunk, lengthwise.
+    section[section > _FLATTEST * scale + _DEPTH_ERROR_VOX] = np.nan
+    radius = smooth_radii(section, scale, offset, field.from_mask)
     node_radius = np.full(len(position), np.nan)
     np.fmax.at(node_radius, ends[:, 0], radius[offset[:-1]])
     np.fmax.at(node_radius, ends[:, 1], radius[offset[1:] - 1])
