@@ -1,9 +1,13 @@
-"""Travel times over a heatmap's foreground against full-volume solvers: same speed, same source, CPU seconds.
+"""Travel times over a heatmap's foreground against full-volume solvers: same speed, same sources, CPU seconds.
 
 Every tool gets the same speed (heat to the third power in the foreground, a floor of 1e-3 outside), because full-volume solvers
-have to pass the background too. They run over the whole volume and over the bounding box of the foreground; ours runs on the
-list of its voxels. What ours takes includes making the list's neighbour table. Times agree where both went through the
-foreground only; the table says to what degree.
+have to pass the background too. It starts from the hottest voxel of every piece of the foreground, so that all of it is solved:
+a front from one voxel leaves most of a foreground in pieces unsolved, a full volume never. Peers run over the whole volume and
+over the bounding box of the foreground; ours runs on the list of its voxels. What ours takes includes making the list's
+neighbour table. Times agree where both went through the foreground only; the table says to what degree.
+
+Every step of every tool runs twice and the lesser time counts, as in the other benchmarks of speed: the first run also pays
+for memory that the process never had before, which is the system's time. The first run of ours stands in its own column.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import peers
 from harness import Clock, Row
 from numba import get_num_threads, set_num_threads
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from vesselgraph.phantom.heat import forest_graph, make_heatmap
 from vesselgraph.tracing.foreground import Foreground, find_foreground
@@ -43,7 +48,7 @@ def main() -> None:
             rows += _rows(size, seed, tools, skipped)
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")
-    harness.print_table("CPU seconds of one solve from one source", rows)
+    harness.print_table("CPU seconds of one solve from one voxel of every piece", rows)
     _verdict(rows)
     threads = _threads(64 if args.small else 256, args.seeds[0])
     harness.print_table("Parallel solve: wall seconds from many sources, and the largest relative difference", threads)
@@ -53,34 +58,52 @@ def main() -> None:
 def _rows(size: int, seed: int, tools: dict[str, Callable[..., Any]], skipped: dict[str, str]) -> list[Row]:
     graph = forest_graph((size,) * 3, seed=seed)
     heat = make_heatmap(graph, (size,) * 3, seed=seed).heatmap.heat.array
-    with Clock() as listing:
-        foreground = find_foreground(heat, THRESHOLD)
+    foreground, listing, first_listing = _least(lambda: find_foreground(heat, THRESHOLD))
     places = tuple(foreground.voxels.T)
     speed = np.maximum(heat.astype(np.float64) ** 3, FLOOR)
     speed[heat <= THRESHOLD] = FLOOR
-    source = int(np.argmax(heat[places]))
+    sources = _hottest_of_pieces(heat, foreground)
     low, high = foreground.voxels.min(axis=0), foreground.voxels.max(axis=0) + 1
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     rows, times = [], {}
     for scheme in ("first", "multistencil", "graph"):
-        with Clock() as solving:
-            times[scheme] = march(foreground, speed[places], np.array([source]), np.ones(3), scheme=scheme).time
-        rows.append(_row(size, f"vesselgraph {scheme}", solving.cpu, solving.cpu, foreground, listing.cpu))
-    seed_voxel = foreground.voxels[source]
+        arrival, solving, first = _least(
+            lambda scheme=scheme: march(foreground, speed[places], sources, np.ones(3), scheme=scheme)
+        )
+        times[scheme] = arrival.time
+        row = _row(size, f"vesselgraph {scheme}", solving, solving, foreground, listing)
+        rows.append({**row, "first run, list included": first + first_listing})
+    starts = foreground.voxels[sources].astype(np.int64)
     for name, solve in tools.items():
         try:
-            with Clock() as full:
-                found = solve(speed, tuple(int(v) for v in seed_voxel))
-            with Clock() as boxed:
-                solve(np.ascontiguousarray(speed[box]), tuple(int(v) for v in seed_voxel - low))
+            found, full, _ = _least(lambda solve=solve: solve(speed, starts))
+            part = np.ascontiguousarray(speed[box])
+            _, boxed, _ = _least(lambda solve=solve, part=part: solve(part, starts - low))
         except peers.PeerMissingError as error:
             skipped[name] = str(error)
             continue
-        row = _row(size, name, full.cpu, boxed.cpu, foreground, 0.0)
+        row = _row(size, name, full, boxed, foreground, 0.0)
         ours = times["graph" if "graph" in name else "first"]
         rows.append({**row, "differs": _difference(ours, found[places])})
-    own = {"full": rows[0]["whole volume"] + listing.cpu, "box": rows[0]["whole volume"] + listing.cpu}
-    return [{**row, "over ours": row["whole volume"] / own["full"], "box over ours": row["box"] / own["box"]} for row in rows]
+    own = rows[0]["whole volume"] + listing
+    return [{**row, "over ours": row["whole volume"] / own, "box over ours": row["box"] / own} for row in rows]
+
+
+def _hottest_of_pieces(heat: NDArray[np.float32], foreground: Foreground) -> NDArray[np.int64]:
+    """Return the ids of the hottest voxel of every 26-connected piece of the foreground, rising."""
+    values = heat[tuple(foreground.voxels.T)]
+    piece = label(heat > THRESHOLD, np.ones((3, 3, 3)))[0][tuple(foreground.voxels.T)]
+    order = np.lexsort((-values, piece))
+    return np.sort(order[np.flatnonzero(np.diff(piece[order], prepend=0))])
+
+
+def _least(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Return what the call gives, the least CPU seconds of two runs, and those of the first."""
+    with Clock() as first:
+        call()
+    with Clock() as second:
+        result = call()
+    return result, min(first.cpu, second.cpu), first.cpu
 
 
 def _row(size: int, name: str, full: float, box: float, foreground: Foreground, listing: float) -> dict[str, Any]:
@@ -95,6 +118,7 @@ def _row(size: int, name: str, full: float, box: float, foreground: Foreground, 
         "list": listing,
         "ns a foreground voxel": 1e9 * (full + listing) / len(foreground) if ours else "",
         "floor ns": floor if ours else "",
+        "first run, list included": "",
         "differs": "",
     }
 
@@ -124,23 +148,23 @@ def _difference(ours: Image, theirs: Image) -> str:
     return f"{np.median(apart):.4f}"
 
 
-def _skfmm(speed: Image, source: tuple[int, ...]) -> Image:
+def _skfmm(speed: Image, sources: NDArray[np.int64]) -> Image:
     skfmm = peers.load("skfmm")
     phi = np.ones(speed.shape)
-    phi[source] = -1.0
+    phi[tuple(sources.T)] = -1.0
     return np.ma.filled(skfmm.travel_time(phi, speed), np.inf)
 
 
-def _sitk(speed: Image, source: tuple[int, ...]) -> Image:
+def _sitk(speed: Image, sources: NDArray[np.int64]) -> Image:
     sitk = peers.load("SimpleITK")
     image = sitk.GetImageFromArray(speed)
-    times = sitk.FastMarching(image, [[int(v) for v in source[::-1]]], 1.0, 1e300)
+    times = sitk.FastMarching(image, sources[:, ::-1].tolist(), 1.0, 1e300)
     return sitk.GetArrayFromImage(times)
 
 
-def _dijkstra3d(speed: Image, source: tuple[int, ...]) -> Image:
+def _dijkstra3d(speed: Image, sources: NDArray[np.int64]) -> Image:
     dijkstra3d = peers.load("dijkstra3d")
-    return dijkstra3d.distance_field((1.0 / speed).astype(np.float32), source=source)
+    return dijkstra3d.distance_field((1.0 / speed).astype(np.float32), source=sources.tolist())
 
 
 def _verdict(rows: list[Row]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import set_num_threads
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse.csgraph import dijkstra
 
 from vesselgraph.errors import InputError, RangeError
@@ -100,6 +100,25 @@ def test_parallel_blocks_agree_with_the_heap(seed, scheme, n_in_block):
     exact = march(found, speed, sources, ONE, scheme=scheme)
     blocks = march(found, speed, sources, ONE, scheme=scheme, n_in_block=n_in_block)
     np.testing.assert_allclose(blocks.time, exact.time, rtol=1e-9)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([np.inf, 4.0]))
+def test_fronts_in_different_pieces_do_not_change_each_other(seed, stop_time):
+    _, solid, rng = random_foreground(seed)
+    # A wall of background parts the box; a piece may hold several sources or none.
+    solid = solid & (np.arange(solid.shape[2]) != solid.shape[2] // 2)
+    found = find_foreground(solid.astype(np.float32), 0.5)
+    speed, sources = rng.uniform(0.2, 2.0, len(found)), rng.choice(len(found), 5, replace=False)
+    piece = ndimage.label(solid, np.ones((3, 3, 3)))[0][tuple(found.voxels.T)]
+    whole = march(found, speed, sources, ONE, stop_time=stop_time)
+    for own in np.unique(piece[sources]):
+        mine = np.flatnonzero(piece[sources] == own)
+        alone = march(found, speed, sources[mine], ONE, stop_time=stop_time)
+        assert alone.time[piece == own].tobytes() == whole.time[piece == own].tobytes()
+        reached = np.isfinite(alone.time)
+        assert (mine[alone.source[reached]] == whole.source[reached]).all()
+    assert not np.isfinite(whole.time[~np.isin(piece, piece[sources])]).any()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -57,8 +57,8 @@ class Arrival:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _march_first(neighbours, slowness, sources, spacing, stop_time, wanted, n_wanted):  # type: ignore[no-untyped-def]
-    """Return the first-order time of every voxel.
+def _march_first(neighbours, slowness, sources, group, spacing, stop_time, wanted, n_wanted):  # type: ignore[no-untyped-def]
+    """Return the first-order time of every voxel; sources of one ``group`` (offsets) after the other.
 
     All that a voxel needs lies in one cache line: the earliest reached neighbour of each axis, its time, its slowness, and the
     ids of its six neighbours.
@@ -73,30 +73,67 @@ def _march_first(neighbours, slowness, sources, spacing, stop_time, wanted, n_wa
             faces[v, 10 + side] = neighbours[v, FACES[side >> 1, side & 1]]
     weights = 1.0 / spacing**2
     keys, items, place = np.empty(n), np.empty(n, np.int32), np.full(n, -1, np.int32)
-    size = 0
-    for source in sources:
-        state[source, 3] = 0.0
-        size = heap_push(keys, items, place, size, 0.0, source)
-    while size > 0 and keys[0] <= stop_time:
-        u, size = heap_pop(keys, items, place, size)
-        here = state[u, 3]
-        if n_wanted > 0 and wanted[u]:
-            n_wanted -= 1
-            if n_wanted == 0:
-                break
-        for side in range(6):
-            axis = side >> 1
-            v = faces[u, 10 + side]
-            if v < 0 or state[v, 3] <= here or state[v, axis] <= here:
-                continue
-            state[v, axis] = here
-            later = godunov(state[v, 0], state[v, 1], state[v, 2], weights[0], weights[1], weights[2], state[v, 4])
-            if later < state[v, 3]:
-                state[v, 3] = later
-                size = heap_push(keys, items, place, size, later, v)
-    for i in range(size):
-        state[items[i], 3] = np.inf
+    for g in range(group.size - 1):
+        size = 0
+        for source in sources[group[g] : group[g + 1]]:
+            state[source, 3] = 0.0
+            size = heap_push(keys, items, place, size, 0.0, source)
+        while size > 0 and keys[0] <= stop_time:
+            u, size = heap_pop(keys, items, place, size)
+            here = state[u, 3]
+            if n_wanted > 0 and wanted[u]:
+                n_wanted -= 1
+                if n_wanted == 0:
+                    break
+            for side in range(6):
+                axis = side >> 1
+                v = faces[u, 10 + side]
+                if v < 0 or state[v, 3] <= here or state[v, axis] <= here:
+                    continue
+                state[v, axis] = here
+                later = godunov(state[v, 0], state[v, 1], state[v, 2], weights[0], weights[1], weights[2], state[v, 4])
+                if later < state[v, 3]:
+                    state[v, 3] = later
+                    size = heap_push(keys, items, place, size, later, v)
+        for i in range(size):
+            state[items[i], 3], place[items[i]] = np.inf, -1
     return state[:, 3].copy()
+
+
+@njit(cache=True, nogil=True)
+def _first_of_pieces(neighbours):  # type: ignore[no-untyped-def]
+    """Return for each voxel the first voxel of the piece of the foreground it hangs together with, (n,)."""
+    first = np.arange(neighbours.shape[0], dtype=np.int32)
+    for v in range(neighbours.shape[0]):
+        own = v
+        for k in range(13):
+            u = neighbours[v, k]
+            if u < 0 or first[u] == own:
+                continue
+            while first[u] != u:
+                first[u] = first[first[u]]
+                u = first[u]
+            if u < own:
+                first[own] = u
+                own = u
+            elif own < u:
+                first[u] = own
+    for v in range(first.size):
+        first[v] = first[first[v]]
+    return first
+
+
+def _by_piece(foreground: Foreground, sources: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sources piece by piece, and where each piece begins among them.
+
+    Fronts in different pieces never meet. One after the other, each stays in the cache.
+    """
+    if len(sources) < 2:
+        return sources, np.array([0, len(sources)])
+    piece = _first_of_pieces(foreground.neighbours)[sources]
+    order = np.argsort(piece, kind="stable")
+    start = np.flatnonzero(np.diff(piece[order], prepend=-1))
+    return sources[order], np.append(start, len(sources))
 
 
 @njit(cache=True, nogil=True)
@@ -122,18 +159,21 @@ def descend(begin, end, scheme, time, neighbours, slowness, length, previous):  
         previous[v] = -1
         if not 0.0 < time[v] < np.inf:
             continue
-        best = 0.0
-        for k in range(26):
-            u = neighbours[v, k]
-            if u < 0 or not time[u] < time[v]:
-                continue
-            if scheme == 2:
-                if time[u] + length[k] * 0.5 * (slowness[u] + slowness[v]) == time[v]:
+        if scheme == 2:
+            for k in range(26):
+                u = neighbours[v, k]
+                if u >= 0 and time[u] < time[v] and time[u] + length[k] * 0.5 * (slowness[u] + slowness[v]) == time[v]:
                     previous[v] = u
                     break
-            elif (time[v] - time[u]) / length[k] > best:
-                best = (time[v] - time[u]) / length[k]
-                previous[v] = u
+            continue
+        here, best, steepest = time[v], 0.0, np.int32(-1)
+        for k in range(26):
+            u = neighbours[v, k]
+            # Without a branch: where there is no voxel the voxel itself is read.
+            slope = (here - time[np.uint64(v if u < 0 else u)]) / length[k]
+            is_steeper = slope > best
+            best, steepest = slope if is_steeper else best, u if is_steeper else steepest
+        previous[v] = steepest
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +265,9 @@ def march(
         wanted[_ids(foreground, targets, "targets")] = True
         n_wanted = int(wanted.sum())
     if number == 0:
-        time = _march_first(foreground.neighbours, slowness, sources, spacing, float(stop_time), wanted, n_wanted)
+        # Targets end all fronts at one time, so these go forward together.
+        ordered, group = _by_piece(foreground, sources) if n_wanted == 0 else (sources, np.array([0, len(sources)]))
+        time = _march_first(foreground.neighbours, slowness, ordered, group, spacing, float(stop_time), wanted, n_wanted)
     else:
         time = _march(number, foreground.neighbours, slowness, sources, spacing, float(stop_time), wanted, n_wanted)
     return _arrival_of(number, foreground, time, slowness, sources, spacing)
