@@ -130,14 +130,22 @@ def assemble(ptx: str, architecture: str) -> str:
     """
     program = assembler()
     if program is None:
-        raise BackendUnavailableError(f"expected {missing()}; got none; install it")
+        raise BackendUnavailableError(
+            f"{missing()}",
+            "none",
+            "install it",
+        )
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
         file.flush()
         command = [program, "-v", f"-arch={architecture}", file.name, "-o", os.devnull]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BackendUnavailableError(f"expected PTX that {program} takes; got {done.stderr[:500]}; install its CUDA version")
+        raise BackendUnavailableError(
+            f"PTX that {program} takes",
+            f"{done.stderr[:500]}",
+            "install its CUDA version",
+        )
     return done.stderr
 
 

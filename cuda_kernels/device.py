@@ -36,9 +36,17 @@ def require_device() -> None:
     if SIMULATED:
         return
     if not COMPILES:
-        raise BackendUnavailableError(f"expected the package numba-cuda; got numba's built-in CUDA target; {_DO}")
+        raise BackendUnavailableError(
+            "the package numba-cuda",
+            "numba's built-in CUDA target",
+            _DO,
+        )
     if not cuda.is_available():
-        raise BackendUnavailableError(f"expected a CUDA device; got no driver or no card; {_DO}")
+        raise BackendUnavailableError(
+            "a CUDA device",
+            "no driver or no card",
+            _DO,
+        )
     # Thinning launches many small grids on purpose; numba would warn of each.
     settings: Any = import_module("numba.cuda.core.config")
     settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
@@ -55,8 +63,9 @@ def require_memory(n_bytes: int) -> None:
     free = float("inf") if SIMULATED else cuda.current_context().get_memory_info().free
     if n_bytes > free:
         raise BudgetError(
-            f"expected {n_bytes / 1e9:.2f} GB of free memory on {device_name()}; got {free / 1e9:.2f} GB; "
-            'crop the image, raise the threshold, or use trace.backend = "numba"'
+            f"{n_bytes / 1e9:.2f} GB of free memory on {device_name()}",
+            f"{free / 1e9:.2f} GB",
+            'crop the image, raise the threshold, or use trace.backend = "numba"',
         )
 
 

@@ -58,10 +58,10 @@ class MemoryEstimate:
         """
         if self.total_gb > config.max_memory_gb:
             raise BudgetError(
-                f"expected to need at most {config.max_memory_gb:.3g} GB of memory (max_memory_gb); got an estimate of "
-                f"{self.total_gb:.3g} GB ({self.image_gb:.3g} GB for images, {self.tracing_gb:.3g} GB for the tracing grid, "
-                f"{self.surface_gb:.3g} GB for the surface); "
-                "crop the image, give an organ mask, raise heatmap.step, or raise max_memory_gb if the machine has it"
+                f"to need at most {config.max_memory_gb:.3g} GB of memory (max_memory_gb)",
+                f"an estimate of {self.total_gb:.3g} GB ({self.image_gb:.3g} GB for images, "
+                f"{self.tracing_gb:.3g} GB for the tracing grid, {self.surface_gb:.3g} GB for the surface)",
+                "crop the image, give an organ mask, raise heatmap.step, or raise max_memory_gb if the machine has it",
             )
 
 

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 
 class VesselGraphError(Exception):
-    """Base of every error this package raises on purpose."""
-
-
-class InputError(VesselGraphError, ValueError):
-    """Input that cannot be used as it is (CLI exit code 2).
+    """Base of every error this package raises on purpose.
 
     Parameters
     ----------
@@ -24,7 +20,7 @@ class InputError(VesselGraphError, ValueError):
 
     Examples
     --------
-    >>> print(InputError("a 3-D image", "an array of shape (4, 5)", "pass a volume"))
+    >>> print(VesselGraphError("a 3-D image", "an array of shape (4, 5)", "pass a volume"))
     expected a 3-D image; got an array of shape (4, 5); pass a volume
     """
 
@@ -33,6 +29,14 @@ class InputError(VesselGraphError, ValueError):
         self.expected = expected
         self.got = got
         self.do = do
+
+    def __reduce__(self) -> tuple[type[VesselGraphError], tuple[str, str, str]]:
+        """Keep the three parts on the way between processes."""
+        return type(self), (self.expected, self.got, self.do)
+
+
+class InputError(VesselGraphError, ValueError):
+    """Input that cannot be used as it is (CLI exit code 2)."""
 
 
 class ShapeError(InputError):

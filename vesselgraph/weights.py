@@ -85,19 +85,26 @@ def read_card(path: str | Path, card: type[CardT], advice: str) -> CardT:
     """
     file = Path(path)
     if not file.is_file():
-        raise CheckpointError(f"expected the weights of a {card.KIND}; got nothing at {str(file)!r}; {advice}")
+        raise CheckpointError(
+            f"the weights of a {card.KIND}",
+            f"nothing at {str(file)!r}",
+            f"{advice}",
+        )
     beside = file.with_suffix(".json")
     try:
         found = card.model_validate_json(beside.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
-            f"expected the card of the weights at {beside}; got {reason}; keep the .safetensors and the .json together"
+            f"the card of the weights at {beside}",
+            f"{reason}",
+            "keep the .safetensors and the .json together",
         ) from error
     if (found.kind, found.version) != (card.KIND, card.VERSION):
         raise CheckpointError(
-            f"expected a card of kind {card.KIND}, version {card.VERSION}; got kind {found.kind}, version {found.version}; "
-            "use weights trained with this version"
+            f"a card of kind {card.KIND}, version {card.VERSION}",
+            f"kind {found.kind}, version {found.version}",
+            "use weights trained with this version",
         )
     return found
 
@@ -114,13 +121,18 @@ def read_weights(path: str | Path, card: WeightsCard) -> dict[str, torch.Tensor]
     found = _digest(file)
     if found != card.sha256:
         raise CheckpointError(
-            f"expected weights with the SHA-256 of their card, {card.sha256[:12]}...; got {found[:12]}... in {file}; "
-            "copy the weights and the card together again"
+            f"weights with the SHA-256 of their card, {card.sha256[:12]}...",
+            f"{found[:12]}... in {file}",
+            "copy the weights and the card together again",
         )
     try:
         state: dict[str, torch.Tensor] = load_file(file)
     except SafetensorError as error:
-        raise CheckpointError(f"expected a safetensors file; got {error}; copy {file} again") from error
+        raise CheckpointError(
+            "a safetensors file",
+            f"{error}",
+            f"copy {file} again",
+        ) from error
     return state
 
 

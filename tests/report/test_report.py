@@ -85,7 +85,7 @@ def quick(monkeypatch):
     """Leave out the still picture and most slices, which take a small report's time."""
 
     def refuse(*_):
-        raise BackendUnavailableError("not drawn in this test")
+        raise BackendUnavailableError("a picture", "none", "this test draws none")
 
     monkeypatch.setattr(page_module, "mesh_png", refuse)
     monkeypatch.setattr(page_module, "_MAX_SLICES", 3)
@@ -326,7 +326,7 @@ def test_a_machine_that_cannot_draw_is_told_in_the_report(tmp_path, monkeypatch)
     broken = tmp_path / "broken.py"
     broken.write_text("import os; os.abort()", encoding="utf-8")
     monkeypatch.setattr(still, "_PROGRAM", broken)
-    with pytest.raises(BackendUnavailableError, match="VTK ended with code"):
+    with pytest.raises(BackendUnavailableError, match="drawn by VTK; got exit code"):
         mesh_png(ball())
     page = Page(write_report(tmp_path / "r.html", image=image(), graph=fork(), mesh=ball()))
     assert "No still picture" in page.text

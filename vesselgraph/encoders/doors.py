@@ -37,8 +37,9 @@ def encode_volume(encoder: VolumeEncoder, volume: Volume, *, max_memory_gb: floa
         needed = encoder.map_gigabytes(placed.shape)
         if needed > max_memory_gb:
             raise BudgetError(
-                f"expected maps of at most {max_memory_gb:.3g} GB; got {needed:.3g} GB for {encoder.card.name} on "
-                f"{placed.shape}; crop the image, lower the scale, or keep half precision"
+                f"maps of at most {max_memory_gb:.3g} GB",
+                f"{needed:.3g} GB for {encoder.card.name} on {placed.shape}",
+                "crop the image, lower the scale, or keep half precision",
             )
     device = next(encoder.network.parameters()).device
     with torch.no_grad():

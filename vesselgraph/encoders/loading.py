@@ -133,7 +133,11 @@ def _fill(encoder: AnyEncoder, keys: Mapping[str, Any]) -> None:
         network.load_state_dict(floats, strict=False, assign=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(f"expected weights of {name}; got {reason}; check which variant they are of") from error
+        raise CheckpointError(
+            f"weights of {name}",
+            f"{reason}",
+            "check which variant they are of",
+        ) from error
     _complain(name, [key for key, value in network.named_parameters() if value.is_meta], [])
     # Buffers that a file does not carry (positions, counters) are made as the network makes them.
     _remake_buffers(encoder)
@@ -154,13 +158,21 @@ def _fill_from_folder(encoder: AnyEncoder, folder: Path) -> None:
     """Fill a transformers network through the library's own door, which knows the key names of older versions."""
     name, network = encoder.card.name, encoder.network
     if not isinstance(encoder, SliceEncoder) or encoder.card.builder != "transformers":
-        raise CheckpointError(f"expected a file with the weights of {name}; got the folder {folder}; name the file in it")
+        raise CheckpointError(
+            f"a file with the weights of {name}",
+            f"the folder {folder}",
+            "name the file in it",
+        )
     try:
         filled, notes = type(network).from_pretrained(  # type: ignore[attr-defined]
             folder, config=network.config, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"expected weights of {name}; got {str(error).splitlines()[0]}; check the folder") from error
+        raise CheckpointError(
+            f"weights of {name}",
+            f"{str(error).splitlines()[0]}",
+            "check the folder",
+        ) from error
     wrong = [str(key) for key in notes.get("mismatched_keys", ())]
     _complain(name, sorted(notes["missing_keys"]) + wrong, [])
     encoder.tower.network = filled
@@ -169,6 +181,7 @@ def _fill_from_folder(encoder: AnyEncoder, folder: Path) -> None:
 def _complain(name: str, missing: list[str], unknown: list[str]) -> None:
     if missing or unknown:
         raise CheckpointError(
-            f"expected every weight of {name} and no other; got {len(missing)} missing {missing[:5]} and {len(unknown)} "
-            f"unknown {unknown[:5]}; check that the file is of this encoder and variant"
+            f"every weight of {name} and no other",
+            f"{len(missing)} missing {missing[:5]} and {len(unknown)} unknown {unknown[:5]}",
+            "check that the file is of this encoder and variant",
         )

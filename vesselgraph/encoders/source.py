@@ -125,8 +125,9 @@ def source_of(card: SourceCard, weights: str = "", folder: str = "", device: tor
     known = find_card(card.encoder)
     if known.digest() != card.card_digest:
         raise CheckpointError(
-            f"expected the encoder {card.encoder} as it was in training (card {card.card_digest}); got card {known.digest()}; "
-            "use the version of vesselgraph the network was trained with, or train again"
+            f"the encoder {card.encoder} as it was in training (card {card.card_digest})",
+            f"card {known.digest()}",
+            "use the version of vesselgraph the network was trained with, or train again",
         )
     encoder = _encoder(known, card.weights_digest, weights or None)
     encoder.to(device or torch.device("cpu"))

@@ -159,7 +159,9 @@ def transformers_tower(config: Mapping[str, Any]) -> TransformersTower:
         import transformers
     except ImportError as error:
         raise BackendUnavailableError(
-            'expected the transformers library; got none; install it with pip install "vesselgraph[encoders]"'
+            "the transformers library",
+            "none",
+            'install it with pip install "vesselgraph[encoders]"',
         ) from error
     settings = dict(config["settings"])
     made = config["model"]

@@ -159,7 +159,9 @@ def require_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise BackendUnavailableError(
-            f"expected a device PyTorch can use; got {name!r} ({reason}); set the device to cpu or install a PyTorch for it"
+            "a device PyTorch can use",
+            f"{name!r} ({reason})",
+            "set the device to cpu or install a PyTorch for it",
         ) from error
     return device
 

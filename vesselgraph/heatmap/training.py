@@ -36,7 +36,9 @@ try:
     from torch.utils.tensorboard import SummaryWriter
 except ImportError as error:
     raise BackendUnavailableError(
-        f"expected the packages of training; got {error}; install them with `pip install vesselgraph[train]`"
+        "the packages of training",
+        f"{error}",
+        "install them with `pip install vesselgraph[train]`",
     ) from error
 
 WEIGHTS, CHECKPOINT, RECIPE = "heatmap.safetensors", "checkpoint.pt", "recipe.toml"
@@ -177,7 +179,9 @@ def _fabric(config: TrainHeatmapConfig) -> Fabric:
         fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise BackendUnavailableError(
-            f"expected {config.n_devices} device(s) of kind {config.device}; got {str(error).splitlines()[0]}; set device = cpu"
+            f"{config.n_devices} device(s) of kind {config.device}",
+            f"{str(error).splitlines()[0]}",
+            "set device = cpu",
         ) from error
     return fabric
 

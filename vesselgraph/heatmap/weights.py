@@ -97,8 +97,9 @@ def load_network(path: str | Path = "", device: torch.device | None = None) -> t
         network.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(
-            f"expected weights of the network the card describes, widths {card.widths}; got {str(error).splitlines()[0]}; "
-            "use the card that was written with them"
+            f"weights of the network the card describes, widths {card.widths}",
+            f"{str(error).splitlines()[0]}",
+            "use the card that was written with them",
         ) from error
     network.to(device or torch.device("cpu"))
     return network.eval().channels_last(), card
@@ -123,7 +124,8 @@ def read_card(weights: Path) -> Card:
     card = read_card_of(weights, Card, install if weights == SHIPPED else "check heatmap.weights")
     if (card.phases, card.trees) != (PHASES, TREES):
         raise CheckpointError(
-            f"expected a card for phases {PHASES} and trees {TREES}; got phases {card.phases}, trees {card.trees}; use weights "
-            "trained with this version"
+            f"a card for phases {PHASES} and trees {TREES}",
+            f"phases {card.phases}, trees {card.trees}",
+            "use weights trained with this version",
         )
     return card

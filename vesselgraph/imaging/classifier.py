@@ -204,7 +204,11 @@ def load_classifier(paths: Sequence[str | Path], *, encoder_weights: str | Path 
         A file is missing, damaged, or of another encoder than the first.
     """
     if not paths:
-        raise CheckpointError("expected the weights of at least one task; got none; name a file")
+        raise CheckpointError(
+            "the weights of at least one task",
+            "none",
+            "name a file",
+        )
     config = TrainClassifierConfig.build(read_task_card(paths[0]).recipe)
     if encoder_weights is not None:
         config = config.model_copy(update={"weights": str(encoder_weights), "sha256": sha256 or config.sha256})

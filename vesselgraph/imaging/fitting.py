@@ -138,7 +138,11 @@ def _take_up(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit) -> 
         before = TrainClassifierConfig.build(state["recipe"])
     except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"expected a checkpoint at {path}; got {reason}; remove it to start anew") from error
+        raise CheckpointError(
+            f"a checkpoint at {path}",
+            f"{reason}",
+            "remove it to start anew",
+        ) from error
     fields = set(TrainClassifierConfig.model_fields) - _MAY_CHANGE
     changed = sorted(name for name in fields if getattr(fit.config, name) != getattr(before, name))
     same_cases = torch.equal(state["labels"].nan_to_num(nan=-1.0), fit.labels.nan_to_num(nan=-1.0))

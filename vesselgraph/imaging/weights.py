@@ -84,9 +84,10 @@ def load_task(path: str | Path, backbone: Backbone) -> tuple[TaskPlugin, TaskCar
     found = (backbone.name, backbone.card_digest, backbone.weights_digest)
     if asked != found:
         raise CheckpointError(
-            f"expected encoder {card.encoder} (card {card.encoder_digest}, weights {card.weights_digest[:20]}), on which "
-            f"{path.name} was trained; got {backbone.name} (card {backbone.card_digest}, weights "
-            f"{backbone.weights_digest[:20]}); load that one"
+            f"encoder {card.encoder} (card {card.encoder_digest}, weights {card.weights_digest[:20]}), "
+            f"on which {path.name} was trained",
+            f"{backbone.name} (card {backbone.card_digest}, weights {backbone.weights_digest[:20]})",
+            "load that one",
         )
     config = TrainClassifierConfig.build(card.recipe)
     plugin = make_plugin(backbone, config, card.labels, card.views)
@@ -120,7 +121,9 @@ def fill(plugin: TaskPlugin, state: Mapping[str, torch.Tensor]) -> None:
     others = sorted({name for name, _ in shapes.items() ^ given.items()})
     if others:
         raise CheckpointError(
-            f"expected the {len(wanted)} tensors of this task; got {len(others)} that differ, {others[:3]}; use its own recipe"
+            f"the {len(wanted)} tensors of this task",
+            f"{len(others)} that differ, {others[:3]}",
+            "use its own recipe",
         )
     with torch.no_grad():
         for name, value in state.items():

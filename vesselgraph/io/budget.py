@@ -22,6 +22,7 @@ def require_memory(shape: Sequence[int], bytes_per_voxel: int, what: str) -> Non
     free = int(psutil.virtual_memory().available)
     if needed > free:
         raise BudgetError(
-            f"expected an image that fits into {free / 1e9:.1f} GB of free memory; "
-            f"got {tuple(shape)} in {what}, which needs {needed / 1e9:.1f} GB; crop or resample it, or use a larger machine"
+            f"an image that fits into {free / 1e9:.1f} GB of free memory",
+            f"{tuple(shape)} in {what}, which needs {needed / 1e9:.1f} GB",
+            "crop or resample it, or use a larger machine",
         )

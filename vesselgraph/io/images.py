@@ -163,7 +163,7 @@ def _is_dicom(place: Path) -> bool:
 
 
 def _kind(start: bytes) -> str:
-    """Return which kind of file starts like this."""
+    """Return which kind of file starts like this; nothing for an empty one."""
     if start[:2] == b"\x1f\x8b":
         return "gzip"
     if start[:4] == b"NRRD":
@@ -172,7 +172,7 @@ def _kind(start: bytes) -> str:
         return "NIfTI"
     if b"NDims" in start or start.lstrip()[:10] == b"ObjectType":
         return "MetaImage"
-    return "nothing" if not start else "another kind of file"
+    return "another kind of file" if start else ""
 
 
 def _read_file(place: Path) -> tuple[NDArray[Any], Space]:
@@ -183,9 +183,8 @@ def _read_file(place: Path) -> tuple[NDArray[Any], Space]:
             f"DICOM, or a file ending in {', '.join(IMAGE_SUFFIXES)}", f"{place.name}", "convert it to one of these"
         )
     if kind != IMAGE_SUFFIXES[suffix]:
-        raise FormatError(
-            f"{IMAGE_SUFFIXES[suffix]} data, as {suffix} says", f"{kind} in {place}", "give the file its right suffix"
-        )
+        do = "give the file its right suffix" if kind else "copy or export the file again"
+        raise FormatError(f"{IMAGE_SUFFIXES[suffix]} data, as {suffix} says", f"{kind or 'nothing'} in {place}", do)
     return read_nifti(place) if suffix.startswith(".nii") else read_itk(place)
 
 

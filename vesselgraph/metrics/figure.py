@@ -46,7 +46,9 @@ def draw_scores(cases: Sequence[Mapping[str, Any]], path: str | Path, *, title: 
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise BackendUnavailableError("figures need matplotlib; install it with `pip install matplotlib`") from error
+        raise BackendUnavailableError(
+            "matplotlib to draw figures", "none", "install it with `pip install matplotlib`"
+        ) from error
     summary = summarise(cases)
     tolerances, calibres = list(cases[0]["centerline"]), list(cases[0]["radius_by_calibre"])
     drawing = Figure(figsize=(11, 3.6), layout="constrained")

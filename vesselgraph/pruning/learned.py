@@ -73,8 +73,9 @@ def judge_learned(
     if names != card.features:
         other = sorted(set(names) ^ set(card.features))[:5]
         raise CheckpointError(
-            f"expected weights for the features of this version; got others ({', '.join(other) or 'in other order'}) "
-            f"in {config.weights or 'the package'}; train them again"
+            "weights for the features of this version",
+            f"others ({', '.join(other) or 'in other order'}) in {config.weights or 'the package'}",
+            "train them again",
         )
     progress("weigh branches", 0.5)
     unknown = np.zeros(pieces.n_edges, np.float32)

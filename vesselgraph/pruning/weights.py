@@ -96,8 +96,9 @@ def load_pruner(weights: str | Path = "") -> tuple[Fit, PrunerCard]:
         model.load_state_dict(state)
     except (RuntimeError, VesselGraphError) as error:
         raise CheckpointError(
-            f"expected weights of the model the card describes, {card.model}; got {str(error).splitlines()[0]}; use the card "
-            "that was written with them"
+            f"weights of the model the card describes, {card.model}",
+            f"{str(error).splitlines()[0]}",
+            "use the card that was written with them",
         ) from error
     return Fit(model.eval(), card.temperature), card
 

@@ -21,6 +21,7 @@ from vesselgraph.report.scene import colour_of_point
 
 _PROGRAM = Path(__file__).with_name("_draw_still.py")
 _TIME_LIMIT = 120.0
+_DO = "install an OpenGL library (Mesa's EGL is enough) to get this picture"
 
 
 def mesh_png(mesh: Mesh, graph: VesselGraph | None = None, *, size: tuple[int, int] = (900, 720)) -> bytes:
@@ -57,12 +58,11 @@ def mesh_png(mesh: Mesh, graph: VesselGraph | None = None, *, size: tuple[int, i
         try:
             done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIME_LIMIT, check=False)
         except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-            raise BackendUnavailableError(f"the surface could not be drawn: {error}") from error
+            raise BackendUnavailableError("a picture of the surface, drawn by VTK", f"{error}", _DO) from error
         if done.returncode != 0 or not picture.is_file():
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise BackendUnavailableError(
-                f"the surface could not be drawn: VTK ended with code {done.returncode} {' '.join(last)}; "
-                "install an OpenGL library (Mesa's EGL is enough) to get this picture"
+                "a picture of the surface, drawn by VTK", " ".join([f"exit code {done.returncode}", *last]), _DO
             )
         return picture.read_bytes()
 

@@ -127,9 +127,9 @@ def make_field(graph: VesselGraph, radius: FloatArray, config: SurfaceConfig) ->
 def _refuse_above(n_blocks: float, step: float, radius: FloatArray, config: SurfaceConfig) -> None:
     if n_blocks > config.max_blocks:
         raise BudgetError(
-            f"expected a surface of at most {config.max_blocks} grid blocks; got about {n_blocks:.3g} blocks of "
-            f"{BLOCK * step:.3g} mm (step {step:.3g} mm, thinnest radius {radius.min():.3g} mm); raise surface.min_radius "
-            f"or surface.step, mesh fewer branches at a time, or raise surface.max_blocks"
+            f"a surface of at most {config.max_blocks} grid blocks",
+            f"about {n_blocks:.3g} blocks of {BLOCK * step:.3g} mm (step {step:.3g} mm, thinnest radius {radius.min():.3g} mm)",
+            "raise surface.min_radius or surface.step, mesh fewer branches at a time, or raise surface.max_blocks",
         )
 
 

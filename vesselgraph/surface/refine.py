@@ -78,8 +78,9 @@ def refine(
         n_faces = sum(len(part) for part in done) + len(open_faces)
         if n_faces > most_faces:
             raise BudgetError(
-                f"expected a surface of at most {most_faces} triangles; got {n_faces} before the allowed distance of "
-                f"{bound.error} mm was met; raise surface.max_error, mesh fewer branches, or raise surface.max_blocks"
+                f"a surface of at most {most_faces} triangles",
+                f"{n_faces} before the allowed distance of {bound.error} mm was met",
+                "raise surface.max_error, mesh fewer branches, or raise surface.max_blocks",
             )
     return points, np.concatenate([*done, open_faces]), slack
 
