@@ -96,7 +96,7 @@ def _march_first(neighbours, slowness, sources, group, spacing, stop_time, wante
                     state[v, 3] = later
                     size = heap_push(keys, items, place, size, later, v)
         for i in range(size):
-            state[items[i], 3], place[items[i]] = np.inf, -1
+            state[items[i], 3] = np.inf
     return state[:, 3].copy()
 
 
