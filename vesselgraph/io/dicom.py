@@ -59,11 +59,6 @@ class SeriesInfo:
     notes: tuple[str, ...]
     files: tuple[Path, ...] = field(repr=False)
 
-    @property
-    def n_images(self) -> int:
-        """Number of planes."""
-        return self.shape[0]
-
     def __str__(self) -> str:
         """Return one line for a list to choose from."""
         size = " x ".join(str(n) for n in self.shape)
