@@ -20,7 +20,7 @@ from vesselgraph.space import Space
 from vesselgraph.tracing.basins import find_basins
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.foreground import Foreground, find_foreground
-from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.tracing.geometry import sample_points
 from vesselgraph.tracing.marching import march
 from vesselgraph.tracing.radii import section_widths
 from vesselgraph.tracing.ridges import find_ridges
@@ -188,9 +188,7 @@ def _sampling_case(volume: NDArray[np.float32], heat: Any, seed: int) -> Case:
     points = np.random.default_rng(seed).uniform(-1.0, max(volume.shape), (n, 3)).astype(np.float32)
 
     def on_cpu() -> Arrays:
-        values = np.zeros(n)
-        sample_path(volume, points.astype(np.float64), values)
-        return (values,)
+        return (sample_points(volume, points.astype(np.float64)),)
 
     def on_device() -> Arrays:
         values = cuda.device_array(n, np.float32)

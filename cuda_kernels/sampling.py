@@ -1,4 +1,4 @@
-"""Trilinear values of a volume at path points: the twin of ``vesselgraph.tracing.geometry.sample_path``."""
+"""Trilinear values of a volume at path points: the twin of ``vesselgraph.tracing.geometry.sample_points``."""
 
 from __future__ import annotations
 

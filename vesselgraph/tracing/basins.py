@@ -23,6 +23,7 @@ from vesselgraph.tracing.foreground import Foreground
 from vesselgraph.tracing.topology import OFFSETS
 
 _N_WALKS = 4
+_ONE = np.uint64(1)
 HALF_STEP = (0.5 * np.sqrt((OFFSETS**2).sum(axis=1))).astype(np.float32)
 """Half of the length of the steps to the 26 neighbours: the other factor of a step's cost is the sum of two slownesses."""
 
@@ -39,21 +40,44 @@ def way_cost(time, half, slow_there, slow_here):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _enter(slowness, sources, state, previous, source):  # type: ignore[no-untyped-def]
+    """Fill the states, ways back and labels with which the walks begin."""
+    state[0, 0], state[0, 1] = np.inf, 1.0
+    for v in range(slowness.size):
+        state[v + 1, 0], state[v + 1, 1], previous[v], source[v] = np.inf, slowness[v], -1, -1
+    for i in range(sources.size):
+        state[sources[i] + 1, 0], source[sources[i]] = 0.0, i
+
+
+@njit(inline="always")
+def _ask(u, half, state, slow, best, before):  # type: ignore[no-untyped-def]
+    """Return the time over neighbour ``u`` and that neighbour if this is earlier, else ``best`` and ``before``."""
+    # Without a branch: where there is no voxel, the first row of the states is read.
+    row = np.uint64(u + np.int32(1))
+    time = way_cost(state[row, 0], half, state[row, 1], slow)
+    return time if time < best else best, u if time < best else before
+
+
+@njit(cache=True, nogil=True)
 def _walk(neighbours, forwards, state, previous, changed):  # type: ignore[no-untyped-def]
-    """Let each voxel ask those walked before it, once; fill those that were ``changed`` and return how many."""
+    """Let each voxel ask those walked before it, once; fill those that were ``changed`` and return how many.
+
+    The states of voxel ``v`` are in row ``v + 1``.
+    """
     n, n_changed = previous.size, 0
-    first = 0 if forwards else 13
     for i in range(n):
-        v = i if forwards else n - 1 - i
-        best, slow, before = state[v, 0], state[v, 1], -1
-        for k in range(first, first + 13):
-            u = neighbours[v, k]
-            # Without a branch: where there is no voxel, the last row of the states is read.
-            time = way_cost(state[u, 0], HALF_STEP[k], state[u, 1], slow)
-            is_less = time < best
-            best, before = time if is_less else best, u if is_less else before
+        # Numbers without a sign are looked up as they are, others are first asked whether they count from the end.
+        v = np.uint64(i if forwards else n - 1 - i)
+        best, slow, before = state[v + _ONE, 0], state[v + _ONE, 1], np.int32(-1)
+        # Two loops of fixed length, which a compiler unrolls.
+        if forwards:
+            for k in range(13):
+                best, before = _ask(neighbours[v, k], HALF_STEP[k], state, slow, best, before)
+        else:
+            for k in range(13, 26):
+                best, before = _ask(neighbours[v, k], HALF_STEP[k], state, slow, best, before)
         if before >= 0:
-            state[v, 0], previous[v] = best, before
+            state[v + _ONE, 0], previous[v] = best, before
             changed[n_changed] = v
             n_changed += 1
     return n_changed
@@ -75,9 +99,9 @@ def _spread(neighbours, state, previous, queue, n_waiting):  # type: ignore[no-u
             v = neighbours[u, k]
             if v < 0:
                 continue
-            time = way_cost(state[u, 0], HALF_STEP[k], state[u, 1], state[v, 1])
-            if time < state[v, 0]:
-                state[v, 0], previous[v] = time, u
+            time = way_cost(state[u + 1, 0], HALF_STEP[k], state[u + 1, 1], state[v + 1, 1])
+            if time < state[v + 1, 0]:
+                state[v + 1, 0], previous[v] = time, u
                 if not waits[v]:
                     waits[v] = True
                     queue[(first + n_waiting) % queue.size] = v
@@ -131,14 +155,11 @@ def find_basins(
     """
     n = len(foreground)
     # One row more, infinitely late: that of the neighbour -1.
-    state = np.empty((n + 1, 2), np.float32)
-    state[:, 0], state[:-1, 1], state[-1, 1] = np.inf, slowness, 1.0
-    state[sources, 0] = 0.0
-    previous, queue, n_waiting = np.full(n, -1, np.int32), np.empty(n, np.int32), 0
+    state, previous, source = np.empty((n + 1, 2), np.float32), np.empty(n, np.int32), np.empty(n, np.int32)
+    _enter(slowness, sources, state, previous, source)
+    queue, n_waiting = np.empty(n, np.int32), 0
     for walk in range(_N_WALKS):
         n_waiting = _walk(foreground.neighbours, walk % 2 == 0, state, previous, queue)
     _spread(foreground.neighbours, state, previous, queue, n_waiting)
-    source = np.full(n, -1, np.int32)
-    source[sources] = np.arange(len(sources), dtype=np.int32)
     spread_labels(previous, source)
-    return state[:-1, 0], source, previous
+    return state[1:, 0], source, previous

@@ -131,8 +131,9 @@ def _columns_near(dot, square, way, length2, far):  # type: ignore[no-untyped-de
     root = dot * dot * way[2] * way[2] - bend * (square * length2 - dot * dot - far)
     if root < 0:
         return 0, 0
-    half = np.sqrt(np.float64(root)) / bend
-    middle = dot * way[2] / bend
+    # Rounding may only make the range wider: a whole number, rounded off, is still rounded away from the middle.
+    inverse = 1.0 / bend
+    half, middle = np.sqrt(np.float64(root)) * inverse, dot * way[2] * inverse
     return int(np.floor(middle - half)), int(np.ceil(middle + half)) + 1
 
 
@@ -217,13 +218,14 @@ def _cheapest_path(tip, foot, own, ends, skeleton, threshold, heat, room, path):
     for turn in range(n):
         i = order[turn]
         here = places[i]
-        least, before = best, -1
+        least, before, pay = best, -1, toll[i]
         for k in range(n_steps):
-            onward = cost[here - back[k]] + stride[k] * toll[i]
-            if onward < least:
-                least, before = onward, here - back[k]
+            onward = cost[np.uint64(here - back[k])] + stride[k] * pay
+            is_less = onward < least
+            least, before = onward if is_less else least, k if is_less else before
         if before < 0:
             continue
+        before = here - back[before]
         cost[here], parent[here], crossed[here] = least, before, crossed[before] or is_cold[i]
         v = _skeleton_at(voxels, line_start, heat.shape[1], low, size, here) if crossed[here] and not is_cold[i] else -1
         if v >= 0:

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.graph import VesselGraph
+from vesselgraph.threads import run_parts
 from vesselgraph.tracing.geometry import sample_points
 from vesselgraph.tracing.radii import ring_contrast
 from vesselgraph.volume import Volume
@@ -62,7 +63,8 @@ def measure_evidence(
         along[thinned[graph.edge_of_point]] = 1.0
     table = np.zeros((graph.n_edges, 7))
     curvature = np.zeros(graph.n_points)
-    _branch_evidence(graph.path_position, graph.path_radius, along, graph.path_offset, thinned, threshold, table, curvature)
+    paths = (graph.path_position, graph.path_radius, along, graph.path_offset)
+    run_parts(lambda a, b: _branch_evidence(a, b, *paths, thinned, threshold, table, curvature), graph.n_edges)
     names = ("mean_heat", "min_heat", "low_heat", "gap_length", "gap_min_heat", "path_cost", "taper")
     columns = {name: table[:, k].copy() for k, name in enumerate(names)}
     columns["protrusion"] = protrusion(graph, graph.degree[graph.edge_nodes] == 1)
@@ -93,9 +95,9 @@ def protrusion(graph: VesselGraph, is_free: NDArray[np.bool_]) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def _branch_evidence(position, radius, heat, offset, thinned, threshold, table, curvature):  # type: ignore[no-untyped-def]
-    """Fill, for each branch, mean, least and lower quartile of heat, gap length and its least heat, path cost and taper."""
-    for e in range(offset.size - 1):
+def _branch_evidence(begin, end, position, radius, heat, offset, thinned, threshold, table, curvature):  # type: ignore[no-untyped-def]
+    """Fill, for some branches, mean, least and lower quartile of heat, gap length and its least heat, path cost and taper."""
+    for e in range(begin, end):
         low, high = offset[e], offset[e + 1]
         n = high - low
         total, least, gap, gap_least, cost = 0.0, np.inf, 0.0, np.nan, 0.0

@@ -15,7 +15,7 @@ from vesselgraph.resampling import resample_like
 from vesselgraph.space import Space
 from vesselgraph.threads import run_parts
 from vesselgraph.tracing.foreground import Foreground, find_foreground, sample_list
-from vesselgraph.tracing.geometry import sample_path
+from vesselgraph.tracing.geometry import sample_points
 from vesselgraph.tracing.isotropic import isotropic_near
 from vesselgraph.volume import Heatmap, Volume
 
@@ -67,9 +67,7 @@ class Field:
         """Return the first guess of the radius at points (M, 3), in voxels: the heatmap's, else the distance to the wall."""
         if self.radius is None:
             return sample_list(self.foreground, np.maximum(self.depth - np.float32(0.5), np.float32(0.5)), points)
-        values = np.zeros(len(points))
-        sample_path(self.radius, points, values)
-        return values / self.voxel
+        return sample_points(self.radius, points) / self.voxel
 
 
 Find = Callable[[Float32, float, int | None], tuple[Foreground, Float32]]

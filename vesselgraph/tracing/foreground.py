@@ -190,8 +190,8 @@ def from_list(shape: tuple[int, int, int], voxels: Int32, row_start: Int64 | Non
 
 
 @njit(cache=True, nogil=True)
-def _sample_list(voxels, row_start, shape, values, points, result):  # type: ignore[no-untyped-def]
-    for m in range(points.shape[0]):
+def _sample_list(begin, end, voxels, row_start, shape, values, points, result):  # type: ignore[no-untyped-def]
+    for m in range(begin, end):
         z0, y0, x0 = math.floor(points[m, 0]), math.floor(points[m, 1]), math.floor(points[m, 2])
         total = 0.0
         for line in range(4):
@@ -206,20 +206,21 @@ def _sample_list(voxels, row_start, shape, values, points, result):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def _take(heat, voxels, values):  # type: ignore[no-untyped-def]
-    for i in range(voxels.shape[0]):
+def _take(begin, end, heat, voxels, values):  # type: ignore[no-untyped-def]
+    for i in range(begin, end):
         values[i] = heat[voxels[i, 0], voxels[i, 1], voxels[i, 2]]
 
 
 def take_at(heat: NDArray[np.float32], voxels: Int32) -> NDArray[np.float32]:
     """Return the values of a volume at voxels (n, 3), (n,)."""
     values = np.empty(len(voxels), np.float32)
-    _take(heat, voxels, values)
+    run_parts(lambda begin, end: _take(begin, end, heat, voxels, values), len(voxels))
     return values
 
 
 def sample_list(foreground: Foreground, values: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return trilinear values, (M,), at points (M, 3) of the box; ``values`` (n,) belong to the voxels, all others are 0."""
     result = np.empty(len(points))
-    _sample_list(foreground.voxels, foreground.row_start, foreground.shape, values, points, result)
+    fixed = (foreground.voxels, foreground.row_start, foreground.shape, values, points, result)
+    run_parts(lambda begin, end: _sample_list(begin, end, *fixed), len(points))
     return result

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from vesselgraph.threads import run_parts
 from vesselgraph.tracing.ridges import plane_axes
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +25,7 @@ _SIN = np.sin(2.0 * np.pi * np.arange(N_RAYS) / N_RAYS)
 _RAY_STEP = 0.25
 _LEAK_FACTOR = 1.5
 _N_PASSES = 4
+_ONE = np.uint64(1)
 
 
 def _disc() -> FloatArray:
@@ -42,9 +44,12 @@ def sample(volume, z, y, x):  # type: ignore[no-untyped-def]
     n_planes, n_rows, n_columns = volume.shape
     if z < 0.0 or y < 0.0 or x < 0.0 or z > n_planes - 1 or y > n_rows - 1 or x > n_columns - 1:
         return 0.0
-    z0, y0, x0 = min(int(z), max(n_planes - 2, 0)), min(int(y), max(n_rows - 2, 0)), min(int(x), max(n_columns - 2, 0))
-    z1, y1, x1 = min(z0 + 1, n_planes - 1), min(y0 + 1, n_rows - 1), min(x0 + 1, n_columns - 1)
+    # Numbers without a sign are looked up as they are, others are first asked whether they count from the end.
+    z0, y0, x0 = np.uint64(z), np.uint64(y), np.uint64(x)
     fz, fy, fx = z - z0, y - y0, x - x0
+    # On the last plane, row or column its own value counts for all.
+    z1, y1 = min(z0 + _ONE, np.uint64(n_planes - 1)), min(y0 + _ONE, np.uint64(n_rows - 1))
+    x1 = min(x0 + _ONE, np.uint64(n_columns - 1))
     low = (volume[z0, y0, x0] * (1 - fx) + volume[z0, y0, x1] * fx) * (1 - fy) + (
         volume[z0, y1, x0] * (1 - fx) + volume[z0, y1, x1] * fx
     ) * fy
@@ -146,16 +151,12 @@ def _smooth_branch(points, low, high, n_passes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def refine(points, offset, end_reach, volume, from_mask, section_radius):  # type: ignore[no-untyped-def]
-    """Move the inner points of all branches to the middle of their cross-sections, in place.
-
-    ``end_reach`` (E, 2): within this distance of a branch's start and end a point only follows its neighbours.
-    ``section_radius`` (M,) receives the equal-area radius from a mask, NaN where it was not measured.
-    """
+def _refine(begin, end, points, offset, end_reach, volume, from_mask, section_radius):  # type: ignore[no-untyped-def]
+    """Refine the branches ``begin`` to ``end``: see :func:`refine`."""
     tangent, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
     shift, rays = np.zeros(3), np.zeros(N_RAYS)
     longest = 0.25 * (volume.shape[0] + volume.shape[1] + volume.shape[2])
-    for e in range(offset.size - 1):
+    for e in range(begin, end):
         low, high = offset[e], offset[e + 1]
         _smooth_branch(points, low, high, _N_PASSES)
         # The last turn only measures, which heat does not need.
@@ -188,15 +189,44 @@ def refine(points, offset, end_reach, volume, from_mask, section_radius):  # typ
                 _smooth_branch(points, low, high, 1)
 
 
+def refine(
+    points: FloatArray, offset: NDArray[np.int64], end_reach: FloatArray, volume: NDArray[np.float32], from_mask: bool
+) -> FloatArray:
+    """Move the inner points of all branches to the middle of their cross-sections, in place.
+
+    Parameters
+    ----------
+    points : (M, 3)
+        In voxels.
+    offset : (E + 1,)
+        Slices of the branches.
+    end_reach : (E, 2)
+        Within this distance of a branch's start and end a point only follows its neighbours.
+    volume : (planes, rows, columns)
+        Heat, or a mask.
+    from_mask : bool
+        Which of both.
+
+    Returns
+    -------
+    section_radius : (M,)
+        The equal-area radius from a mask, NaN where it was not measured.
+    """
+    section = np.full(len(points), np.nan)
+    fixed = (points, offset, end_reach, volume, from_mask, section)
+    run_parts(lambda begin, end: _refine(begin, end, *fixed), len(offset) - 1)
+    return section
+
+
 @njit(cache=True, nogil=True)
-def sample_path(volume, points, values):  # type: ignore[no-untyped-def]
-    """Fill the trilinear values of ``volume`` at points (M, 3)."""
-    for i in range(points.shape[0]):
+def _sample_points(begin, end, volume, points, values):  # type: ignore[no-untyped-def]
+    """Fill the trilinear values of ``volume`` at some of the points (M, 3)."""
+    for i in range(begin, end):
         values[i] = sample(volume, points[i, 0], points[i, 1], points[i, 2])
 
 
 def sample_points(volume: NDArray[np.float32], points: FloatArray) -> FloatArray:
     """Return the trilinear values of ``volume`` at points (M, 3) in voxels, (M,); 0 outside."""
     values = np.zeros(len(points))
-    sample_path(volume, points, values)
+    run_parts(lambda begin, end: _sample_points(begin, end, volume, points, values), len(points))
     return values

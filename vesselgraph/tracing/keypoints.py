@@ -54,13 +54,21 @@ class Saddles:
 
 
 @njit(cache=True, nogil=True)
+def _slow_down(begin, end, heat, slowness):  # type: ignore[no-untyped-def]
+    """Fill what a voxel's width costs."""
+    for v in range(begin, end):
+        floored = max(heat[v], _LEAST_HEAT)
+        slowness[v] = np.float32(1.0) / (floored * floored * floored)
+
+
+@njit(cache=True, nogil=True)
 def _mark_ridges(begin, end, neighbours, heat, is_ridge):  # type: ignore[no-untyped-def]
     for v in range(begin, end):
         n_rising, here = 0, heat[v]
         for k in range(13):
             # Where there is no voxel the voxel itself is read, which needs no branch.
             a, b = neighbours[v, k], neighbours[v, 25 - k]
-            n_rising += (heat[v if a < 0 else a] <= here) & (heat[v if b < 0 else b] <= here)
+            n_rising += (heat[np.uint64(v if a < 0 else a)] <= here) & (heat[np.uint64(v if b < 0 else b)] <= here)
         is_ridge[v] = n_rising >= _N_RISING
 
 
@@ -109,7 +117,7 @@ def _find_saddles(neighbours, source, time, first, pair, cost, voxel, later):  #
         differs = np.int32(0)
         for k in range(13, 26):
             u = neighbours[v, k]
-            differs |= source[v if u < 0 else u] ^ own
+            differs |= source[np.uint64(v if u < 0 else u)] ^ own
         if differs == 0:
             continue
         for k in range(13, 26):
@@ -180,8 +188,8 @@ def find_saddles(
 
     A voxel's width costs 1 over the third power of its heat.
     """
-    floored = np.maximum(heat, _LEAST_HEAT)
-    slowness: NDArray[np.float32] = np.reciprocal(floored * floored * floored)
+    slowness = np.empty_like(heat)
+    run_parts(lambda begin, end: _slow_down(begin, end, heat, slowness), len(heat))
     time, source, previous = basins(foreground, slowness, keypoints)
     room, n = 0, _ROOM * max(len(keypoints), 1)
     while n > room:

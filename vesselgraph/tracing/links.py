@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
+from numba import get_num_threads, njit
 from numpy.typing import NDArray
 
 from vesselgraph.config import TraceConfig
@@ -114,15 +116,22 @@ def propose_links(
     """
     none = np.zeros(len(voxels), np.uint8)
     reach = config.max_gap / voxel
-    bridges = propose_bridges(heat, config.threshold, voxels, chains, reach, config.max_turn_deg, config.n_bridges)
-    parts = [_flagged(BRIDGE, *bridges, none)]
-    if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
-        ids, values = place_skeleton(foreground, voxels)[0], take_at(heat, foreground.voxels)
-        if config.keypoint_paths:
-            parts.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids, basins)))
-        if config.rivulet_paths:
-            parts.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
-    return merge_links(parts)
+
+    def bridges() -> Links:
+        found = propose_bridges(heat, config.threshold, voxels, chains, reach, config.max_turn_deg, config.n_bridges)
+        return _flagged(BRIDGE, *found, none)
+
+    # The walks of the keypoint paths go on one thread, so bridges are sought beside them.
+    with ThreadPoolExecutor(1) if get_num_threads() > 1 else nullcontext() as beside:
+        waiting = None if beside is None else beside.submit(bridges)
+        others = []
+        if (config.keypoint_paths or config.rivulet_paths) and len(voxels):
+            ids, values = place_skeleton(foreground, voxels)[0], take_at(heat, foreground.voxels)
+            if config.keypoint_paths:
+                others.append(_flagged(KEYPOINT, *propose_keypoint_paths(foreground, values, ids, basins)))
+            if config.rivulet_paths:
+                others.append(_flagged(RIVULET, *propose_rivulet_paths(foreground, values, ids)))
+        return merge_links([bridges() if waiting is None else waiting.result(), *others])
 
 
 def _flagged(

@@ -29,7 +29,7 @@ SIGMA_VOX = 0.8
 _LEAST_RATIO = 0.5
 _REACH = 2
 _MARGIN = _REACH + 1
-_TILE = (8, 8, 32)
+_TILE = (12, 12, 64)
 _LOT = 64
 
 

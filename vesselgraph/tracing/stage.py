@@ -143,8 +143,7 @@ def _assemble(field: Field, thinned: NDArray[np.int64], chains: Chains, links: L
     degree = np.bincount(ends.ravel(), minlength=len(position))
     width = field.width_at(position)
     reach = np.where(degree[ends] > 1, np.maximum(width[ends], 1.0), 0.0)
-    section = np.full(len(members), np.nan)
-    refine(members, offset, reach, field.heat, field.from_mask, section)
+    section = refine(members, offset, reach, field.heat, field.from_mask)
     scale = field.width_at(members)
     # Where a branch leaves a flat or curved trunk, what is cut across the branch is a piece of the trunk, lengthwise.
     section[section > _FLATTEST * scale + _DEPTH_ERROR_VOX] = np.nan

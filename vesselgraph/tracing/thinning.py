@@ -34,11 +34,12 @@ def _around(words, place, row, plane):  # type: ignore[no-untyped-def]
     line = 0
     for above in (-plane, 0, plane):
         for beside in (-row, 0, row):
-            first = place + above + beside - 1
-            shift = np.uint64(first & 63)
-            three = words[first >> 6] >> shift
+            # Numbers without a sign are looked up as they are, others are first asked whether they count from the end.
+            first = np.uint64(place + above + beside - 1)
+            shift, word = first & np.uint64(63), first >> np.uint64(6)
+            three = words[word] >> shift
             if shift > 61:
-                three |= words[(first >> 6) + 1] << (np.uint64(64) - shift)
+                three |= words[word + np.uint64(1)] << (np.uint64(64) - shift)
             cells |= (three & np.uint64(7)) << np.uint64(line)
             line += 3
     return np.int64((cells & np.uint64(0x1FFF)) | (cells >> np.uint64(14) << np.uint64(13)))
