@@ -20,13 +20,17 @@ from vesselgraph import __version__
 from vesselgraph.config import PhantomConfig, PipelineConfig
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.heatmap.targets import clear_graph
 from vesselgraph.metrics import GraphScores, compare_graphs
-from vesselgraph.phantom import Phantom, make_phantom
+from vesselgraph.phantom import Phantom, Study, make_phantom
 from vesselgraph.pruning import judge, prune
 from vesselgraph.tracing import trace
 from vesselgraph.volume import Heatmap, Volume
 
 Row = Mapping[str, Any]
+
+CLEAR, SHOWN = 0.5, 0.05
+"""Clarity from which a vessel of a study is to be found, and above which finding it is no mistake."""
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -126,6 +130,18 @@ def centerline_row(scores: GraphScores) -> dict[str, float]:
 def score(graph: VesselGraph, truth: VesselGraph, region: Volume | None = None, **settings: Any) -> dict[str, float]:
     """Return the table figures of a graph against the truth."""
     return centerline_row(compare_graphs(graph, truth, region=region, **settings))
+
+
+def clear_row(graph: VesselGraph, study: Study) -> Row:
+    """Return the scores of a graph in a generated study: recall of clear vessels, precision against all that show at all."""
+    found = compare_graphs(graph, clear_graph(study, "portal", CLEAR), tolerances=(2.0, 3.0), region=study.organ_mask)
+    right = compare_graphs(graph, clear_graph(study, "portal", SHOWN), tolerances=(2.0, 3.0), region=study.organ_mask)
+    row: dict[str, Any] = {}
+    for tolerance in (2.0, 3.0):
+        precision, recall = right.centerline[tolerance].precision, found.centerline[tolerance].recall
+        f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+        row |= {f"P@{tolerance:g}": precision, f"R@{tolerance:g}": recall, f"F1@{tolerance:g}": f1}
+    return {**row, "bif F1": found.bifurcation.f1, "APLS": found.apls.score}
 
 
 def tuned(table: Mapping[int, Mapping[Any, Row]], seed: int, key: str, *, on_itself: bool = False) -> Any:

@@ -21,7 +21,7 @@ from vesselgraph.config import PipelineConfig, PruneConfig, StudyConfig, StudyRa
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.heatmap.targets import clear_graph
-from vesselgraph.metrics import compare_graphs, mean_interval
+from vesselgraph.metrics import mean_interval
 from vesselgraph.phantom import Study, make_study, sample_study_config
 from vesselgraph.pruning import prune
 from vesselgraph.tracing import trace
@@ -30,7 +30,6 @@ from vesselgraph.volume import PhaseSet, Volume
 SEEDS = tuple(range(300_010, 300_030))
 MIN_HEATS = (0.1, 0.2, 0.35, 0.5, 0.65)
 THRESHOLDS = (0.12, 0.2, 0.3, 0.45)
-CLEAR, SHOWN = 0.5, 0.05
 KEY = "F1@2"
 PEERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "Frangi + kimimaro": (peers.frangi, peers.kimimaro_graph),
@@ -47,7 +46,7 @@ def main() -> None:
     missing: dict[str, str] = {}
     for seed in args.seeds:
         study = make_study(_config(seed, args))
-        if not clear_graph(study, "portal", CLEAR).n_edges:
+        if not clear_graph(study, "portal", harness.CLEAR).n_edges:
             print(f"seed {seed}: no vessel is clear in the portal phase, left out", flush=True)
             continue
         for name, (default, rows) in _ours(study, args).items():
@@ -99,7 +98,7 @@ def _ours(study: Study, args: argparse.Namespace) -> dict[str, tuple[Row, Rows]]
             over = trace(heatmap, config.trace, image=portal, region=study.organ_mask)
 
         def row(settings: PruneConfig, over: VesselGraph = over, cpu: float = clock.cpu) -> Row:
-            return {**_score(prune(over, settings), study), "CPU s": cpu}
+            return {**harness.clear_row(prune(over, settings), study), "CPU s": cpu}
 
         tried = {heat: row(config.prune.model_copy(update={"min_heat": heat})) for heat in MIN_HEATS[:: 3 if args.small else 1]}
         found[name] = (row(config.prune), tried)
@@ -116,19 +115,8 @@ def _peer(study: Study, response_of: Callable[..., Any], trace_mask: Callable[..
     for threshold in THRESHOLDS[:: 3 if small else 1]:
         with Clock() as tracing:
             graph = trace_mask(peers.foreground(response, threshold, 60), image.space)
-        rows[threshold] = {**_score(graph, study), "CPU s": filtering.cpu + tracing.cpu}
+        rows[threshold] = {**harness.clear_row(graph, study), "CPU s": filtering.cpu + tracing.cpu}
     return rows
-
-
-def _score(graph: VesselGraph, study: Study) -> Row:
-    found = compare_graphs(graph, clear_graph(study, "portal", CLEAR), tolerances=(2.0, 3.0), region=study.organ_mask)
-    right = compare_graphs(graph, clear_graph(study, "portal", SHOWN), tolerances=(2.0, 3.0), region=study.organ_mask)
-    row: dict[str, Any] = {}
-    for tolerance in (2.0, 3.0):
-        precision, recall = right.centerline[tolerance].precision, found.centerline[tolerance].recall
-        f1 = 2 * precision * recall / max(precision + recall, 1e-9)
-        row |= {f"P@{tolerance:g}": precision, f"R@{tolerance:g}": recall, f"F1@{tolerance:g}": f1}
-    return {**row, "bif F1": found.bifurcation.f1, "APLS": found.apls.score}
 
 
 def _summary(tables: dict[str, dict[int, Rows]], defaults: dict[str, list[Row]]) -> list[Row]:

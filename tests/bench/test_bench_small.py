@@ -17,6 +17,7 @@ NAMES = [
     "heatmap_trace",
     "imaging_tasks",
     "imaging_uncertainty",
+    "mask_segmenter",
     "mesh",
     "metric_errors",
     "overcomplete",
