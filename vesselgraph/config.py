@@ -75,6 +75,9 @@ class HeatmapConfig(StageConfig):
     )
     feature_folder: str = Field("", description="where features of such an encoder are kept between runs; empty: nowhere")
     device: str = Field("cpu", description="where the network runs, as PyTorch names it: cpu, cuda, cuda:1, mps")
+    backend: Literal["torch", "openvino"] = Field(
+        "torch", description="what runs the network: PyTorch, or OpenVINO on the CPU (extra openvino), with the same results"
+    )
     window: int = Field(64, ge=16, le=512, description="side of the box the network sees at once, voxels")
     ridge_power: float = Field(
         0.5, ge=0, le=2, description="a network's heat is multiplied by the ridge filter's to this power; 0: the network alone"

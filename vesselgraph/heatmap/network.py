@@ -183,7 +183,7 @@ class HeatmapNetwork(nn.Module):
         ShapeError
             Phases differ in shape, or a side is no multiple of :attr:`multiple`.
         """
-        _check(phases, self.multiple)
+        require_fitting(phases, self.multiple)
         if len(context) != len(self.maps):
             raise InputError(f"{len(self.maps)} maps of an encoder", f"{len(context)}", "encode the image as the card says")
         skips = [self.first(self.fusion(phases))]
@@ -200,10 +200,20 @@ class HeatmapNetwork(nn.Module):
         return Output(said[:, :1], said[:, 1:2].clamp(max=_LARGEST_LOG_RADIUS), said[:, 2:], values)
 
 
-def _check(phases: Mapping[str, Tensor], multiple: int) -> None:
+def require_fitting(phases: Mapping[str, Tensor], multiple: int) -> None:
+    """Check that there are phases, (batch, 1, planes, rows, columns), of one shape whose sides are multiples of ``multiple``.
+
+    Raises
+    ------
+    InputError
+        No phase was given.
+    ShapeError
+        Another shape, or several.
+    """
     if not phases:
         raise InputError("at least one phase", "none", "pass a mapping of phase name to tensor")
-    shapes = {tuple(image.shape) for image in phases.values()}
+    # As plain numbers: while a network is traced for another engine, sides are tensors.
+    shapes = {tuple(int(side) for side in image.shape) for image in phases.values()}
     shape = next(iter(shapes))
     if len(shapes) > 1 or len(shape) != 5 or shape[1] != 1 or any(side % multiple for side in shape[2:]):
         raise ShapeError(

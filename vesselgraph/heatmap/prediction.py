@@ -5,8 +5,9 @@ Loaded only when the network is asked for: it needs torch and MONAI.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import BackendUnavailableError
 from vesselgraph.heatmap.boxes import box_around
 from vesselgraph.heatmap.foundation import Context, foundation_of
-from vesselgraph.heatmap.network import TREES, HeatmapNetwork, normalise
+from vesselgraph.heatmap.network import TREES, HeatmapNetwork, Output, normalise
 from vesselgraph.heatmap.ridge import foreign_to_organ, ridge_heat
 from vesselgraph.heatmap.targets import LEARNED_AXES, Float32
 from vesselgraph.heatmap.weights import load_network
@@ -40,6 +41,9 @@ _AT_ONCE = 2
 _N_SAID = 2 + len(TREES)
 
 _Box = tuple[slice, slice, slice]
+
+Engine = Callable[..., Output]
+"""A network, or what runs one: normalised phases by name to their output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +82,18 @@ def predict_with_network(
     CheckpointError
         There are no weights, or they are not what their card says; the same of the encoder they were trained with, if any.
     BackendUnavailableError
-        The device is not there.
+        The device is not there, or openvino is asked for and not installed.
+    ConfigError
+        openvino is asked for a network that sees an encoder, or on another device than the CPU.
     SpaceMismatchError
         The region or the organ lies on another grid than the image.
     """
     device = require_device(config.device)
     network, card = load_network(config.weights, device)
+    engine = None
+    if config.backend == "openvino":
+        # Loads openvino, which PyTorch does without.
+        engine = import_module("vesselgraph.heatmap.openvino_backend").OpenVinoNetwork(network)
     phases = dict(image) if isinstance(image, PhaseSet) else {"unknown": image}
     first = next(iter(phases.values()))
     if region is not None:
@@ -115,6 +125,7 @@ def predict_with_network(
         window=config.window,
         overlap_fraction=config.overlap_fraction,
         context=context,
+        engine=engine,
         progress=progress,
     )
     heat = maps.heat * _ridge_share(arrays, inside, core, card.step, config, progress)
@@ -174,6 +185,7 @@ def predict_maps(
     window: int,
     overlap_fraction: float,
     context: Context | None = None,
+    engine: Engine | None = None,
     progress: Progress = silent,
 ) -> Maps:
     """Return the maps of phases on one isotropic grid.
@@ -196,6 +208,8 @@ def predict_maps(
         Share of the side by which neighbouring boxes overlap.
     context : Context, optional
         What the encoder of the network sees; for networks trained with one.
+    engine : callable, optional
+        What answers in the network's place, for networks without an encoder: the same function, run by something else.
     progress : Progress
         Called per box.
 
@@ -224,7 +238,7 @@ def predict_maps(
         for n in range(0, len(boxes), _AT_ONCE):
             progress("network", (i + n / len(boxes)) / len(starts[0]))
             some = boxes[n : n + _AT_ONCE]
-            for box, said in zip(some, _predict_boxes(network, phases, some, device, context), strict=True):
+            for box, said in zip(some, _predict_boxes(engine or network, phases, some, device, context), strict=True):
                 slab[:, :, box[1], box[2]] += said * importance
                 weight[:, box[1], box[2]] += importance
         following = starts[0][i + 1] if i + 1 < len(starts[0]) else first + sides[0]
@@ -269,7 +283,7 @@ def _wanted(
 
 @torch.inference_mode()
 def _predict_boxes(
-    network: HeatmapNetwork,
+    network: Engine,
     phases: Mapping[str, Float32],
     boxes: list[_Box],
     device: torch.device,

@@ -90,7 +90,7 @@ def _levels(image: Volume) -> tuple[int, float]:
 
 
 def require_network(config: HeatmapConfig) -> None:
-    """Check that weights that are asked for are there and readable, before work starts; nothing for the ridge filter.
+    """Check that weights and a backend that are asked for can be used, before work starts; nothing for the ridge filter.
 
     With ``method`` "auto" only weights that are named: those shipped are there.
 
@@ -98,7 +98,11 @@ def require_network(config: HeatmapConfig) -> None:
     ------
     CheckpointError
         They are missing, damaged, or of another kind.
+    BackendUnavailableError
+        openvino is asked for and not installed.
     """
+    if config.backend == "openvino" and config.method in {"network", "auto"}:
+        import_module("vesselgraph.heatmap.openvino_backend").require_openvino()
     if config.method == "network" or (config.method == "auto" and config.weights):
         # Loads torch and MONAI, which the ridge filter does without.
         import_module("vesselgraph.heatmap.weights").load_network(config.weights)
