@@ -56,7 +56,7 @@ TARGETS = "targets: +0.10 over unpruned, +0.03 over the best single evidence, be
 
 def main() -> None:
     args = harness.arguments("What the learned pruner gains.", seeds=range(300_010, 300_030), more=_options)
-    config = TrainPrunerConfig.from_toml(RECIPE, _SMALL if args.small else args.set)
+    config = TrainPrunerConfig.from_toml(RECIPE, SMALL if args.small else args.set)
     with tempfile.TemporaryDirectory() as own:
         folder = args.graphs or Path(own)
         plan = planned_studies(config)
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 _OURS, _AS_SHIPPED = "graph attention", "graph attention, defaults"
-_SMALL = (
+SMALL = (
     "n_studies=2",
     "n_validation=1",
     "n_whole=0",
