@@ -44,12 +44,18 @@ SCALES = {"fine": (1.5, 2.0, 3.0, 4.5), "wide": (2.0, 3.0, 4.5)}
 
 def main() -> None:
     args = harness.arguments("Centerlines of real liver CT.", more=_options)
+    cases = real_cases()
+    results = {case.name: _run_case(case, args.small, args.pruner) for case in (cases[:1] if args.small else cases)}
+    harness.finish(args, "real_liver", {"cases": results})
+
+
+def real_cases() -> list[Path]:
+    """Return the folders of the cases; says so if there are none."""
     folder = harness.data_folder()
     cases = sorted(path.parent for path in folder.glob("*/liver.nii.gz") if (path.parent / f"{TREES[0]}.nii.gz").exists())
     if not cases:
         print(f"skipped: no case with ct, liver, {' and '.join(TREES)} under {folder}; set VESSELGRAPH_DATA")
-    results = {case.name: _run_case(case, args.small, args.pruner) for case in (cases[:1] if args.small else cases)}
-    harness.finish(args, "real_liver", {"cases": results})
+    return cases
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +67,11 @@ def _run_case(case: Path, small: bool, pruner: str) -> dict[str, Any]:
     masks = {name: read_mask(case / f"{name}.nii.gz") for name in TREES}
     if small:
         ct, liver, masks = _middle(ct, liver, masks)
-    inside = _grown(liver, RIM)
+    inside = grown(liver, RIM)
     step = 1.5 if small else 1.0
     union = liver.with_array(np.logical_or(*(mask.array for mask in masks.values())), "vessels")
     truths = {name: skeleton_graph(mask, step=step) for name, mask in masks.items()}
-    truths |= {"all": _beside(list(truths.values())), "welded": skeleton_graph(union, step=step)}
+    truths |= {"all": beside(list(truths.values())), "welded": skeleton_graph(union, step=step)}
     rows, scores = _ours(ct, liver, truths, inside, pruner)
     skipped: dict[str, str] = {}
     try:
@@ -75,7 +81,7 @@ def _run_case(case: Path, small: bool, pruner: str) -> dict[str, Any]:
         print(f"skipped ITK objectness + skan: {error}")
     else:
         best = max(peer, key=lambda entry: entry[0]["F1@3"])
-        rows.append(best[0] | _welded(best[2], truths, inside))
+        rows.append(best[0] | welded(best[2], truths, inside))
         scores[best[0]["method"]] = (best[1], best[2])
     columns = ["method", *(f"{m}@{t:g}" for t in TOLERANCES[1:] for m in ("P", "R", "F1"))]
     columns += ["nearest F1@3", "bif F1", "APLS", "APLS, welded", "b0 err", "b1 err", "named right", "not named", "CPU s"]
@@ -106,8 +112,8 @@ def _ours(
             graph = prune(judged, config.prune, organ=organ, heatmap=heatmap)
         if not given and method == "ridge":
             print(f"without a mask the region is: {region.kind}; {region.note}", flush=True)
-        result, row = _scored(graph, truths, inside)
-        rows.append({"method": name, **row, **_welded(graph, truths, inside), "CPU s": clock.cpu})
+        result, row = scored(graph, truths, inside)
+        rows.append({"method": name, **row, **welded(graph, truths, inside), "CPU s": clock.cpu})
         scores[name] = (result, graph)
         if method == "network" and pruner:
             told = name.replace("network", "network and learned pruner")
@@ -115,15 +121,15 @@ def _ours(
             with Clock() as judging:
                 judged = judge(over, learned, image=ct, organ=region.organ, heatmap=heatmap)
                 graph = prune(judged, learned, organ=organ, heatmap=heatmap)
-            result, row = _scored(graph, truths, inside)
-            rows.append({"method": told, **row, **_welded(graph, truths, inside), "CPU s": clock.cpu + judging.cpu})
+            result, row = scored(graph, truths, inside)
+            rows.append({"method": told, **row, **welded(graph, truths, inside), "CPU s": clock.cpu + judging.cpu})
             scores[told] = (result, graph)
         if given:
             rows.append(_tuned(name, over, config, (organ, heatmap), truths, inside, clock.cpu))
     return rows, scores
 
 
-def _beside(graphs: list[VesselGraph]) -> VesselGraph:
+def beside(graphs: list[VesselGraph]) -> VesselGraph:
     """Return graphs as one, side by side, with their place from 1 on as the edge column ``tree``."""
     paths = [graph.path(e) for graph in graphs for e in range(graph.n_edges)]
     radii = [graph.radius_along(e) for graph in graphs for e in range(graph.n_edges)]
@@ -131,7 +137,7 @@ def _beside(graphs: list[VesselGraph]) -> VesselGraph:
     return VesselGraph.from_paths(paths, radii, edge_data={"tree": tree})
 
 
-def _scored(graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) -> tuple[GraphScores, Row]:
+def scored(graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) -> tuple[GraphScores, Row]:
     """Return the comparison with both trees side by side, and its row; names of vessels where the graph has them."""
     result = compare_graphs(graph, truths["all"], tolerances=TOLERANCES, region=inside)
     row: Row = harness.centerline_row(result)
@@ -141,7 +147,7 @@ def _scored(graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) 
     return result, row
 
 
-def _welded(graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) -> Row:
+def welded(graph: VesselGraph, truths: dict[str, VesselGraph], inside: Volume) -> Row:
     return {"APLS, welded": compare_graphs(graph, truths["welded"], tolerances=(3.0,), region=inside).apls.score}
 
 
@@ -160,7 +166,7 @@ def _tuned(
         rules = config.prune.model_copy(update={"method": "rules", "min_heat": min_heat})
         graph = prune(over, rules, organ=seen[0], heatmap=seen[1])
         told = f"{name}, rules tuned on this case (min_heat {min_heat:g})"
-        rows.append({"method": told, **_scored(graph, truths, inside)[1], "CPU s": cpu})
+        rows.append({"method": told, **scored(graph, truths, inside)[1], "CPU s": cpu})
     return max(rows, key=lambda row: row["F1@3"])
 
 
@@ -171,7 +177,7 @@ def _peer(
     space, shape = isotropic_grid(ct, 1.5 if small else 1.0)
     image = resample(ct, space, shape)
     mask = resample(liver, space, shape, interpolation="nearest", fill=0.0)
-    box = ndimage.find_objects(_grown(mask, 15.0).array.astype(np.uint8))[0]
+    box = ndimage.find_objects(grown(mask, 15.0).array.astype(np.uint8))[0]
     first, last = tuple(part.start for part in box), tuple(part.stop for part in box)
     image, mask = image.crop(first, last), mask.crop(first, last)
     within = np.asarray(resample_like(inside, image, interpolation="nearest").array, dtype=bool)
@@ -186,9 +192,9 @@ def _peer(
         for threshold, size in list(product(THRESHOLDS, SIZES))[:: 6 if small else 1]:
             with Clock() as tracing:
                 graph = peers.skan_graph(peers.foreground(response, threshold, size), image.space)
-            result, scored = _scored(graph, truths, inside)
+            result, row = scored(graph, truths, inside)
             setting = f"{scale} scales, threshold {threshold:g}, {size} voxels"
-            row = {"method": f"ITK objectness + skan, tuned on this case ({setting})", **scored}
+            row = {"method": f"ITK objectness + skan, tuned on this case ({setting})", **row}
             found.append(({**row, "CPU s": filtering.cpu + tracing.cpu}, result, graph))
     return found
 
@@ -205,7 +211,7 @@ def _detail(name: str, result: GraphScores, graph: VesselGraph, truths: dict[str
     return row
 
 
-def _grown(mask: Volume, margin: float) -> Volume:
+def grown(mask: Volume, margin: float) -> Volume:
     """Return a mask with a rim of ``margin`` mm."""
     return mask.with_array(ndimage.distance_transform_edt(mask.array == 0, sampling=mask.space.spacing) <= margin)
 
