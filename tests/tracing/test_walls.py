@@ -43,13 +43,48 @@ def test_ends_lie_a_radius_before_the_wall():
     assert ((graph.node_radius > 2.0) & (graph.node_radius < 3.1)).all()
 
 
-def test_a_short_twig_stays_and_a_bump_goes():
+def trunk_with_twig(length):
+    """A trunk of radius 3 with a twig of radius 1.5 at right angles, and its mask."""
     trunk = [[-20, 0, 0], [0, 0, 0]], [[0, 0, 0], [20, 0, 0]]
-    for length, n_tips in ((6.5, 3), (2.2, 2)):
-        truth = VesselGraph.from_paths([*trunk, [[0, 0, 0], [0, length, 0]]], [[3.0, 3.0], [3.0, 3.0], [1.5, 1.5]])
-        space, shape = grid_around(truth, offset=(0.3, 0.6, 0.2))
-        graph = prune(trace(as_heatmap(Volume(clean_mask(truth, space, shape), space))))
-        assert (graph.degree == 1).sum() == n_tips
+    truth = VesselGraph.from_paths([*trunk, [[0, 0, 0], [0, length, 0]]], [[3.0, 3.0], [3.0, 3.0], [1.5, 1.5]])
+    space, shape = grid_around(truth, offset=(0.3, 0.6, 0.2))
+    return as_heatmap(Volume(clean_mask(truth, space, shape), space))
+
+
+def twig_of(graph):
+    """The branch that reaches farthest from the trunk."""
+    return np.argmax(np.abs(graph.node_position[graph.edge_nodes][:, :, 1]).max(axis=1))
+
+
+@pytest.mark.parametrize(("length", "n_tips"), [(6.5, 3), (4.0, 3), (2.2, 2)])
+def test_a_short_twig_stays_and_a_bump_goes(length, n_tips):
+    graph = trace(trunk_with_twig(length))
+    assert (prune(graph).degree == 1).sum() == n_tips
+    if n_tips == 3:
+        # Its round end lies a tip's radius beyond its axis; half of the trunk's radius is more than a voxel.
+        exact = (length + 1.5 - 3.0) / 1.5
+        out = graph.edge_data["stands_out"]
+        assert 0.7 * exact < out[twig_of(graph)] < 1.05 * exact
+        assert (np.delete(out, twig_of(graph)) > 5.0).all()
+
+
+def test_how_far_a_twig_stands_out_decides():
+    for length, share, n_tips in ((3.2, 0.95, 3), (3.2, 0.85, 2), (5.0, 0.45, 3), (5.0, 0.35, 2)):
+        graph = trace(trunk_with_twig(length))
+        out = graph.edge_data["stands_out"].copy()
+        out[twig_of(graph)] = share
+        assert (prune(graph.with_columns(edge={"stands_out": out})).degree == 1).sum() == n_tips
+
+
+def test_corners_of_a_blunt_end_do_not_stand_out():
+    # A box ends in four corners.
+    mask = np.zeros((15, 15, 60), bool)
+    mask[4:11, 4:11, 4:56] = True
+    graph = trace(as_heatmap(Volume(mask, Space.axial())))
+    out = graph.edge_data["stands_out"]
+    short = np.isfinite(out) & (graph.edge_length < 6.0)
+    assert short.any()
+    assert (out[short] <= 0.4).all()
 
 
 def test_the_steps_of_thick_slices_are_no_twigs_and_do_not_take_the_mask_apart():

@@ -33,6 +33,8 @@ _RESISTANCE_FLOOR = 0.02
 _WALL = 1.15
 # A loop shorter than this multiple of its vessels' radius leaves no hole.
 _TUNNEL = 4.0 * np.pi
+# Shares of what a bump of a mask's wall reaches: a last branch that reaches more is a vessel, one that reaches less is none.
+_STANDS_OUT, _HIDDEN = 0.9, 0.4
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,15 @@ def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: Pr
     return config.branch_cost * radius[parent], np.asarray(last)
 
 
+def _judged_by_wall(graph: VesselGraph, last: FloatArray, sideways: FloatArray) -> FloatArray:
+    """Return what last branches pay, (E,): of a mask, those that stand out of its wall nothing, those hidden in it all."""
+    if "stands_out" not in graph.edge_data:
+        return last
+    out = graph.edge_data["stands_out"]
+    sure = np.isfinite(out) & (out > _STANDS_OUT)
+    return np.where(sure, np.minimum(last, sideways - 1.0), np.where(out < _HIDDEN, np.inf, last))
+
+
 def choose_roots(graph: VesselGraph) -> IntArray:
     """Return one root a piece, sorted: the end node with the widest branch, any node where a piece has no end.
 
@@ -157,6 +168,7 @@ def best_forest(graph: VesselGraph, heat: FloatArray, blocked: NDArray[np.bool_]
     points = point_gain(graph, heat, config.min_heat)
     cost, last_cost = _side_cost(graph, parent, child, config)
     through, sideways = _sum_per_branch(graph, points), side_gain(graph, points, parent) - cost
+    last_cost = _judged_by_wall(graph, last_cost, sideways)
     worth = np.full(graph.n_edges, np.nan)
     # The verdicts and what they are worth, if the way back from a node is kept and if a tree starts there.
     keep, keep_alone = np.zeros(graph.n_edges, np.bool_), np.zeros(graph.n_edges, np.bool_)

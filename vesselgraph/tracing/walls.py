@@ -24,6 +24,8 @@ _BUMP = 0.4
 # An end lies this share of its radius before the wall, as in a round cone; less than half of its branch is cut.
 _CAP, _LONGEST_CUT = 0.9, 0.45
 _N_TIP_POINTS = 8
+# A free-ended branch shorter than so many radii of its base does not lead on.
+_STUB = 2.0
 _DIRECTIONS = OFFSETS / np.linalg.norm(OFFSETS, axis=1, keepdims=True)
 
 
@@ -43,7 +45,8 @@ def fit_to_wall(graph: VesselGraph, mask: Volume, spacing: FloatArray) -> Vessel
     -------
     graph : VesselGraph
         Same nodes and branches. Junctions of bumps of the wall stay where they are. Node column ``fitted`` (bool): placed by
-        the wall. Edge column ``wall_step`` (mm): how much farther apart the mask's slices are than its pixels.
+        the wall. Edge columns ``wall_step`` (mm): how much farther apart the mask's slices are than its pixels;
+        ``stands_out``: how far a free end reaches out of the vessels it leaves, as a share of what a bump of the wall reaches.
     """
     steps = {"wall_step": np.full(graph.n_edges, float(np.max(spacing) - np.min(spacing)))}
     if graph.n_edges == 0:
@@ -75,7 +78,53 @@ def fit_to_wall(graph: VesselGraph, mask: Volume, spacing: FloatArray) -> Vessel
     moved[trimmed.path_offset[:-1]] = node_position[trimmed.edge_nodes[:, 0]]
     moved[trimmed.path_offset[1:] - 1] = node_position[trimmed.edge_nodes[:, 1]]
     result = replace(trimmed, node_position=node_position, node_radius=node_radius, path_position=moved)
-    return result.with_columns(node={"fitted": fitted}, edge=steps)
+    out = _stands_out(result, is_free, thinned, np.float64(voxel) + steps["wall_step"])
+    return result.with_columns(node={"fitted": fitted}, edge={**steps, "stands_out": out})
+
+
+def _stands_out(graph: VesselGraph, is_free: NDArray[np.bool_], thinned: NDArray[np.bool_], step: FloatArray) -> FloatArray:
+    """Return how far the ball at a free end reaches out of those of the vessels its branch leaves, (E,); infinite for others.
+
+    As a share of what a bump reaches: a ``step`` of the wall, (E,) mm, or half of the radius at the base, what is more. The
+    vessels are the branches at the base and those next to them, without free-ended ones that are shorter. Where fewer than two
+    others lead on, a stub is a corner of a blunt end: 0.
+    """
+    result = np.full(graph.n_edges, np.inf)
+    twigs = np.flatnonzero((is_free[:, 0] != is_free[:, 1]) & thinned)
+    side = np.where(is_free[twigs, 1], 1, 0)
+    tip, base = graph.edge_nodes[twigs, side], graph.edge_nodes[twigs, 1 - side]
+    reach, is_stub = np.full(graph.n_edges, np.inf), np.zeros(graph.n_edges, np.bool_)
+    reach[twigs] = graph.edge_length[twigs] + graph.node_radius[tip]
+    is_stub[twigs] = graph.edge_length[twigs] < _STUB * graph.node_radius[base]
+    leads_on = thinned & ~is_stub
+    n_on = np.bincount(graph.edge_nodes[leads_on].ravel(), minlength=graph.n_nodes)[base] - leads_on[twigs]
+    slots = np.argsort(graph.edge_nodes.ravel(), kind="stable") // 2
+    start = np.concatenate([[0], np.cumsum(graph.degree)])
+    paths = (graph.path_position, graph.path_radius, graph.path_offset)
+    out = np.empty(len(twigs))
+    _reach_out(twigs, graph.node_position[tip], base, *paths, graph.edge_nodes, thinned, reach, start, slots, out)
+    bump = np.maximum(step[twigs], 0.5 * graph.node_radius[base])
+    result[twigs] = np.where((n_on >= 2) | ~is_stub[twigs], (out + graph.node_radius[tip]) / bump, 0.0)
+    return result
+
+
+@njit(cache=True, nogil=True)
+def _reach_out(twigs, tips, bases, points, radius, offset, ends, thinned, reach, start, slots, out):  # type: ignore[no-untyped-def]
+    """Fill for each twig how far its tip is from the nearest ball of the vessels around its base, (T,)."""
+    for i in range(twigs.size):
+        own, base, best = twigs[i], bases[i], np.inf
+        for near in range(start[base], start[base + 1]):
+            far = ends[slots[near], 0] + ends[slots[near], 1] - base
+            for k in range(start[far], start[far + 1]):
+                e = slots[k]
+                if e == own or not thinned[e] or reach[e] < reach[own]:
+                    continue
+                for m in range(offset[e], offset[e + 1]):
+                    squared = 0.0
+                    for c in range(3):
+                        squared += (points[m, c] - tips[i, c]) ** 2
+                    best = min(best, np.sqrt(squared) - radius[m])
+        out[i] = best
 
 
 def _placed(
