@@ -32,6 +32,7 @@ MIN_HEATS = (0.1, 0.2, 0.35, 0.5, 0.65)
 THRESHOLDS = (0.12, 0.2, 0.3, 0.45)
 KEY = "F1@2"
 PEERS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "Sato ridge filter + skan": (peers.sato, peers.skan_graph),
     "Frangi + kimimaro": (peers.frangi, peers.kimimaro_graph),
     "ITK objectness + skan": (peers.objectness, peers.skan_graph),
 }
@@ -62,8 +63,12 @@ def main() -> None:
         print(f"skipped {name}: {reason}")
     rows = _summary({name: table for name, table in tables.items() if table}, defaults)
     harness.print_table("Studies never learned from", rows)
+    if gains := _gains(tables):
+        harness.print_table(f"What the network gains over them at {KEY}, all with the thresholds of the other studies", gains)
     plain = {n: {s: {str(k): row for k, row in r.items()} for s, r in t.items()} for n, t in tables.items()}
-    harness.finish(args, "heatmap_network", {"rows": rows, "tried": plain, "defaults": defaults, "skipped": missing})
+    harness.finish(
+        args, "heatmap_network", {"rows": rows, "gains": gains, "tried": plain, "defaults": defaults, "skipped": missing}
+    )
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +134,21 @@ def _summary(tables: dict[str, dict[int, Rows]], defaults: dict[str, list[Row]])
         line["F1@2 (95 %)"] = f"{mean.mean:.3f} ({mean.low:.3f}-{mean.high:.3f})"
         summary.append(line | {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != KEY})
     return summary
+
+
+def _gains(tables: dict[str, dict[int, Rows]]) -> list[Row]:
+    """Return the paired differences of the network with one phase to everything else that ran."""
+    ours = tables.get(OURS[1], {})
+    gains = []
+    for name, table in tables.items():
+        if name != OURS[1] and ours and table:
+            gain = [ours[s][harness.tuned(ours, s, KEY)][KEY] - table[s][harness.tuned(table, s, KEY)][KEY] for s in ours]
+            mean = mean_interval(gain)
+            lost = [seed for seed, one in zip(ours, gain, strict=True) if one < 0]
+            gains.append(
+                {"over": name, "gain (95 %)": f"{mean.mean:+.3f} ({mean.low:+.3f} to {mean.high:+.3f})", "lost": str(lost)}
+            )
+    return gains
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ def frangi(image: NDArray[np.float32], sigmas: tuple[float, ...] = SIGMAS) -> ND
     return filters.frangi(image, sigmas=sigmas, black_ridges=False, gamma=None).astype(np.float32)
 
 
+def sato(image: NDArray[np.float32], sigmas: tuple[float, ...] = SIGMAS) -> NDArray[np.float32]:
+    """Return scikit-image's Sato tubeness, the plain ridge filter, on an isotropic 1 mm grid (sigma in voxels = mm)."""
+    filters = load("skimage.filters")
+    return filters.sato(image, sigmas=sigmas, black_ridges=False).astype(np.float32)
+
+
 def objectness(image: NDArray[np.float32], sigmas: tuple[float, ...] = SIGMAS, step: float = 1.0) -> NDArray[np.float32]:
     """Return ITK's multi-scale Hessian objectness for bright lines (the largest over the scales)."""
     itk = load("itk")

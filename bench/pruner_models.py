@@ -70,7 +70,7 @@ def main() -> None:
     harness.print_table("Paired differences, with 95 % intervals over studies", gains)
     told = studies["attention, evidence"]
     doubts = [
-        {"area": _interval(told["area, by uncertainty"] - against, signed=True), "by uncertainty less by": label}
+        {"area by uncertainty less that by": label, "": _interval(told["area, by uncertainty"] - against, signed=True)}
         for label, against in (
             ("presence of the same weights", told["area, by presence"]),
             ("presence of the logit", studies["attention"]["area, by presence"]),
