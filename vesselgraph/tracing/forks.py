@@ -196,8 +196,11 @@ def _normal_equations(residual, arm, place, normal, matrix, right):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def _fit(start, clear, axis, size, wall, farthest):  # type: ignore[no-untyped-def]
-    """Return junction and control points, (1 + arms, 3), with the least squared residuals (damped Gauss-Newton)."""
+def _fit(start, held, clear, axis, size, wall, farthest):  # type: ignore[no-untyped-def]
+    """Return junction and control points, (1 + arms, 3), with the least squared residuals, and these (damped Gauss-Newton).
+
+    The search begins at ``start``; the junction is held to ``held``.
+    """
     n_wall, n_arms = wall.shape[0], clear.shape[0]
     hold, stiff = _HOLD_NODE * n_wall, _HOLD_CURVE * n_wall
     curve, normal = np.zeros((n_arms, _N_CURVE + 2, 3)), np.zeros((n_wall, 3))
@@ -206,7 +209,7 @@ def _fit(start, clear, axis, size, wall, farthest):  # type: ignore[no-untyped-d
     n = 3 * (n_arms + 1)
     matrix, right = np.zeros((n, n)), np.zeros(n)
     damping, best = 0.01 * n_wall, 1e30
-    x[0] = rest[0] = start
+    x[0], rest[0] = start, held
     for a in range(n_arms):
         x[1 + a] = clear[a] - 0.5 * _gap(start, clear[a]) * axis[a]
     kept = x.copy()
@@ -234,10 +237,10 @@ def _fit(start, clear, axis, size, wall, farthest):  # type: ignore[no-untyped-d
         step = np.linalg.solve(matrix + damping * np.eye(n), right)
         for row in range(n):
             x[row // 3, row % 3] = kept[row // 3, row % 3] + step[row]
-        move = _gap(x[0], start)
+        move = _gap(x[0], held)
         if move > farthest:
-            x[0] = start + (x[0] - start) * (farthest / move)
-    return kept
+            x[0] = held + (x[0] - held) * (farthest / move)
+    return kept, best
 
 
 @njit(cache=True, nogil=True)
@@ -270,7 +273,12 @@ def place_forks(points, radius, offset, arms, first_arm, free, junction, volume,
         node_size[j] = size.max()
         if n_wall == 0:
             continue
-        x = _fit(start, clear, axis, size, wall[:n_wall], _FARTHEST_MOVE * junction[j])
+        # A narrow fork fits its wall in more than one place: the search also begins a radius up the widest branch.
+        farthest, upstream = _FARTHEST_MOVE * junction[j], start + junction[j] * axis[np.argmax(size)]
+        x, cost = _fit(start, start, clear, axis, size, wall[:n_wall], farthest)
+        other, other_cost = _fit(upstream, start, clear, axis, size, wall[:n_wall], farthest)
+        if other_cost < cost:
+            x = other
         node[j] = x[0]
         for a in range(n_arms):
             e = ends[a] // 2
