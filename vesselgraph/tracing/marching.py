@@ -234,8 +234,8 @@ def march(
 
     Notes
     -----
-    Many sources give all blocks work at once; from a few the blocks wake one after the other. So blocks pay with thousands of
-    sources: then two threads take half of the time of one, and 0.7 of that of the heap.
+    Many sources give all blocks work at once; from a few the blocks wake one after the other. With thousands of sources two
+    threads take half of the time of one, about what the heap takes; blocks pay with more threads.
 
     References
     ----------
