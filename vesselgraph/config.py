@@ -108,6 +108,12 @@ class HeatmapConfig(StageConfig):
     rim_radius: float = Field(2.5, ge=0, description="vessels at least this wide (radius, mm) count in full in the rim")
     polarity: Literal["bright", "dark"] = Field("bright", description="vessels brighter or darker than around them")
 
+    @model_validator(mode="after")
+    def _fits_device(self) -> Self:
+        if self.backend == "openvino" and self.device != "cpu":
+            raise ConfigError('device = "cpu" with backend = "openvino"', self.device, "leave the device as it is")
+        return self
+
     def step_for(self, spacing: Sequence[float]) -> float:
         """Return the step of the tracing grid of an image, mm: as set or by its coarsest axis, no finer than its finest.
 

@@ -118,6 +118,11 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch) -> None:
     require_network(HeatmapConfig(method="ridge", backend="openvino"))
 
 
+def test_another_device_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match='device = "cpu" with backend = "openvino"; got cuda'):
+        HeatmapConfig.build({"backend": "openvino", "device": "cuda"})
+
+
 def test_an_exported_model_is_the_network(network, tmp_path) -> None:
     openvino = pytest.importorskip("openvino")
     path = export_openvino(tmp_path / "heatmap.xml", phases=("portal", "arterial"), window=16)
