@@ -14,9 +14,10 @@ from vesselgraph.config import TrainHeatmapConfig
 from vesselgraph.errors import BackendUnavailableError, CheckpointError, ConfigError, OutputError
 from vesselgraph.heatmap.batches import Batches
 from vesselgraph.heatmap.prediction import Maps
-from vesselgraph.heatmap.training import CHECKPOINT, WEIGHTS, train_heatmap
+from vesselgraph.heatmap.training import WEIGHTS, train_heatmap
 from vesselgraph.heatmap.validation import make_box, score_maps
 from vesselgraph.heatmap.weights import load_network
+from vesselgraph.training import CHECKPOINT
 
 CONFIG = TrainHeatmapConfig(
     widths=(4, 8),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from tests.imaging.small import backbone_of, image_of, recipe, write_cases, write_manifest
@@ -12,7 +13,7 @@ from vesselgraph.cli import app
 from vesselgraph.errors import CheckpointError, ConfigError, FormatError, GeometryError, InputError, RangeError
 from vesselgraph.imaging.cases import cases_of_files, read_case_list, require_values
 from vesselgraph.imaging.classifier import Classifier
-from vesselgraph.imaging.fitting import CHECKPOINT, _optimizer
+from vesselgraph.imaging.fitting import _optimizer
 from vesselgraph.imaging.losses import focal_loss, label_weights, task_loss
 from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging.training import changed, train_classifier
@@ -20,6 +21,7 @@ from vesselgraph.imaging.weights import load_task
 from vesselgraph.imaging_config import PluginConfig, TrainClassifierConfig
 from vesselgraph.io import read_image
 from vesselgraph.space import Space
+from vesselgraph.training import CHECKPOINT
 from vesselgraph.volume import Volume
 
 LORA = {"adapter": "lora", "rank": 2}
@@ -42,6 +44,13 @@ def manifest(tmp_path_factory):
     return write_cases(tmp_path_factory.mktemp("cases"), masks=True)
 
 
+def written(folder):
+    """Return the epochs of which TensorBoard shows the loss."""
+    seen = EventAccumulator(str(folder / "tensorboard"))
+    seen.Reload()
+    return [one.step for one in seen.Scalars("train/loss")]
+
+
 @pytest.mark.parametrize(
     "more",
     [{}, {"plugin": LORA, "pixel_weight": 1.0, "flip_fraction": 0.5, "noise": 0.01}, {"plugin": {"head": "focal"}}],
@@ -59,6 +68,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest, tmp_path, more):
     assert all(torch.equal(value, other[key]) for key, value in one.items())
     assert (tmp_path / "killed" / "train.csv").read_text() == (tmp_path / "whole" / "train.csv").read_text()
     assert not any(key.startswith("decoder") for key in one)
+    assert written(tmp_path / "killed") == [1, 2, 3, 4]
 
 
 def test_what_is_learned_is_saved_and_loaded(manifest, tmp_path):
@@ -166,6 +176,19 @@ def test_a_mirrored_image_takes_its_mask_along():
     seen, moved = changed(image, mask, TrainClassifierConfig(flip_fraction=1.0), np.random.default_rng(0))
     assert np.array_equal(seen.array, image.array[:, :, ::-1])
     assert torch.equal(moved[0, 0], torch.tensor((seen.array > 2).astype(np.float32)))
+
+
+def test_noise_is_drawn_anew_for_images_but_not_for_masks_and_by_the_seed_alone():
+    image = Volume(np.zeros((20, 30, 40), np.float32), Space.axial())
+    mask = torch.ones(1, 1, 20, 30, 40)
+    config = TrainClassifierConfig(flip_fraction=0.5, noise=0.3)
+    one, other, third = (changed(image, mask, config, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one[0].array, other[0].array)
+    assert not np.array_equal(one[0].array, third[0].array)
+    assert abs(one[0].array.std() - 0.3) < 0.01
+    assert torch.equal(one[1], mask)
+    same, _ = changed(image, None, TrainClassifierConfig(flip_fraction=0.0, noise=0.0), np.random.default_rng(1))
+    assert not same.array.any()
 
 
 def test_bad_manifests_raise(tmp_path):

@@ -5,7 +5,6 @@ Loaded only for training: it needs torch, MONAI, Lightning Fabric and TensorBoar
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from vesselgraph.config import TrainHeatmapConfig
-from vesselgraph.errors import BackendUnavailableError, ConfigError, OutputError
+from vesselgraph.errors import BackendUnavailableError, ConfigError
 from vesselgraph.heatmap.batches import Batches, CaseSource
 from vesselgraph.heatmap.cases import TrainingCase
 from vesselgraph.heatmap.foundation import Foundation, foundation_for, set_scaling
@@ -28,12 +27,20 @@ from vesselgraph.heatmap.network import HeatmapNetwork
 from vesselgraph.heatmap.sources import ManifestSource, StudySource
 from vesselgraph.heatmap.validation import Box, make_box, validate
 from vesselgraph.heatmap.weights import Card, load_network, network_of, save_weights
-from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
+from vesselgraph.training import (
+    CHECKPOINT,
+    TRAIN_TABLE,
+    Journal,
+    cosine_share,
+    make_run_folder,
+    read_checkpoint,
+    write_checkpoint,
+    write_recipe,
+)
 
 try:
     from lightning_fabric import Fabric
-    from torch.utils.tensorboard import SummaryWriter
 except ImportError as error:
     raise BackendUnavailableError(
         "the packages of training",
@@ -41,8 +48,7 @@ except ImportError as error:
         "install them with `pip install vesselgraph[train]`",
     ) from error
 
-WEIGHTS, CHECKPOINT, RECIPE = "heatmap.safetensors", "checkpoint.pt", "recipe.toml"
-TRAIN_TABLE, VALIDATION_TABLE = "train.csv", "validation.csv"
+WEIGHTS, VALIDATION_TABLE = "heatmap.safetensors", "validation.csv"
 
 _ROW_EVERY = 20
 _MAY_CHANGE = {"n_workers", "checkpoint_minutes"}
@@ -76,13 +82,12 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """Return what is written."""
         return {
-            "network": self.network,
-            "optimizer": self.optimizer,
+            "network": self.network.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
             "step": self.step,
             "sums": self.sums,
             "scores": self.scores,
-            "recipe": self.config.model_dump(mode="json"),
         }
 
 
@@ -133,7 +138,7 @@ def train_heatmap(
     """
     folder = Path(folder)
     _check(config)
-    _prepare(folder)
+    make_run_folder(folder, "pictures")
     fabric = _fabric(config)
     generated = StudySource(config, folder / "cases") if generated is None else generated
     real = ManifestSource(config) if real is None else real
@@ -141,11 +146,9 @@ def train_heatmap(
         raise ConfigError("at least one case to learn from", "no study and no manifest", "set n_studies or manifest")
     foundation = foundation_for(config.features, config.step, len(config.widths), folder / "features")
     run = _start(config, folder, fabric, foundation, real if len(real) else generated)
-    if (folder / CHECKPOINT).exists():
-        _take_up(run)
+    _take_up(run)
     if fabric.is_global_zero:
-        with atomic_path(folder / RECIPE) as temporary:
-            temporary.write_text(config.to_toml(), encoding="utf-8")
+        write_recipe(config, folder)
     boxes = _boxes(run, validation, progress) if fabric.is_global_zero else []
     last = min(stop_at or config.n_steps, config.n_steps)
     _loop(run, Batches(config, generated, real, fabric.global_rank, foundation), boxes, last, progress)
@@ -156,13 +159,6 @@ def _check(config: TrainHeatmapConfig) -> None:
     multiple = 2 ** (len(config.widths) - 1)
     if config.patch % multiple:
         raise ConfigError(f"a patch side that is a multiple of {multiple}", f"{config.patch}", "change patch or widths")
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
 
 
 def _fabric(config: TrainHeatmapConfig) -> Fabric:
@@ -191,7 +187,7 @@ def _start(config: TrainHeatmapConfig, folder: Path, fabric: Fabric, foundation:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         bare = network_of(config.widths, config.n_groups, described)
-    if foundation is not None and not (folder / CHECKPOINT).exists():
+    if foundation is not None and not (folder / CHECKPOINT).is_file():
         case = source.case(0)
         set_scaling(bare, foundation.context(case.phases, case.phases, case.space))
     if config.start_from:
@@ -227,17 +223,13 @@ def _average_of(decay: float) -> Any:
 
 
 def _take_up(run: _Run) -> None:
-    state: dict[str, Any] = {"network": run.network, "optimizer": run.optimizer}
-    rest = run.fabric.load(run.folder / CHECKPOINT, state)
-    before = TrainHeatmapConfig.build(rest["recipe"])
-    fields = set(TrainHeatmapConfig.model_fields) - _MAY_CHANGE
-    changed = sorted(name for name in fields if getattr(run.config, name) != getattr(before, name))
-    if changed:
-        raise ConfigError(
-            "the recipe the checkpoint was made with", f"other values of {', '.join(changed)}", "choose another folder"
-        )
-    run.average.load_state_dict(rest["average"])
-    run.step, run.sums, run.scores = rest["step"], rest["sums"], rest["scores"]
+    state = read_checkpoint(run.config, run.folder, _MAY_CHANGE)
+    if state is None:
+        return
+    run.network.module.load_state_dict(state["network"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.average.load_state_dict(state["average"])
+    run.step, run.sums, run.scores = state["step"], state["sums"], state["scores"]
 
 
 def _boxes(run: _Run, cases: list[TrainingCase] | None, progress: Progress) -> list[Box]:
@@ -253,7 +245,7 @@ def _boxes(run: _Run, cases: list[TrainingCase] | None, progress: Progress) -> l
 
 def _loop(run: _Run, batches: Batches, boxes: list[Box], last: int, progress: Progress) -> None:
     config, fabric = run.config, run.fabric
-    journal = _Journal(run.folder, run.step) if fabric.is_global_zero else None
+    journal = Journal(run.folder, run.step, (TRAIN_TABLE, VALIDATION_TABLE)) if fabric.is_global_zero else None
     loader = DataLoader(
         batches,
         batch_size=None,
@@ -290,11 +282,12 @@ def _step(run: _Run, phases: dict[str, Tensor], truth: Truth, context: list[Tens
     return float(loss.total.detach())
 
 
-def _report(run: _Run, journal: _Journal, boxes: list[Box], progress: Progress) -> None:
+def _report(run: _Run, journal: Journal, boxes: list[Box], progress: Progress) -> None:
     """Write the figures of a step where they are due, and the weights with those of a validation."""
     config = run.config
     if run.step % _ROW_EVERY == 0:
-        journal.training(run.step, rate_at(run.step - 1, config), (run.sums / _ROW_EVERY).tolist())
+        means = dict(zip(Loss._fields, (run.sums / _ROW_EVERY).tolist(), strict=True))
+        journal.row(TRAIN_TABLE, run.step, {"rate": rate_at(run.step - 1, config), **means})
         run.sums.zero_()
     if run.step % config.validate_every and run.step != config.n_steps:
         return
@@ -302,7 +295,7 @@ def _report(run: _Run, journal: _Journal, boxes: list[Box], progress: Progress) 
     picture = run.folder / f"pictures/step-{run.step:06d}.png"
     run.scores = validate(network, boxes, config, picture, progress=progress)
     if boxes:
-        journal.validation(run.step, run.scores)
+        journal.row(VALIDATION_TABLE, run.step, run.scores)
     described = None if run.foundation is None else run.foundation.card
     save_weights(network, make_card(config, run.step, run.scores, described), run.folder / WEIGHTS)
 
@@ -319,16 +312,12 @@ def rate_at(step: int, config: TrainHeatmapConfig) -> float:
     if step < config.n_warm_up:
         return config.rate * (step + 1) / config.n_warm_up
     done = (step - config.n_warm_up) / max(config.n_steps - config.n_warm_up, 1)
-    low = config.last_rate_fraction
-    return config.rate * (low + (1.0 - low) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0))))
+    return config.rate * cosine_share(done, config.last_rate_fraction)
 
 
 def _save(run: _Run) -> None:
-    # Beside its place first: a kill while writing leaves the older checkpoint.
-    temporary = run.folder / f".{CHECKPOINT}.writing"
-    run.fabric.save(temporary, run.state())
     if run.fabric.is_global_zero:
-        temporary.replace(run.folder / CHECKPOINT)
+        write_checkpoint(run.state(), run.config, run.folder)
     run.fabric.barrier()
 
 
@@ -354,42 +343,3 @@ def make_card(
         scores={name: value for name, value in scores.items() if math.isfinite(value)},
         foundation=foundation,
     )
-
-
-class _Journal:
-    """Tables of figures and TensorBoard; rows after the step a run is taken up from are dropped first."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.folder = folder
-        for name in (TRAIN_TABLE, VALIDATION_TABLE):
-            _forget_after(folder / name, step)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def training(self, step: int, rate: float, values: list[float]) -> None:
-        self._row(TRAIN_TABLE, step, {"rate": rate, **dict(zip(Loss._fields, values, strict=True))}, "train")
-
-    def validation(self, step: int, scores: dict[str, float]) -> None:
-        self._row(VALIDATION_TABLE, step, scores, "validation")
-
-    def _row(self, name: str, step: int, values: dict[str, float], group: str) -> None:
-        path = self.folder / name
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", *values])
-            writer.writerow([step, *(f"{value:.6g}" for value in values.values())])
-        for key, value in values.items():
-            self.board.add_scalar(f"{group}/{key}", value, step)
-        self.board.flush()
-
-
-def _forget_after(path: Path, step: int) -> None:
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    # A kill may have cut the last row short.
-    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= step]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([rows[0], *kept])

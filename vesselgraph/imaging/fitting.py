@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vesselgraph.errors import CheckpointError, ConfigError
+from vesselgraph.errors import ConfigError
 from vesselgraph.imaging.losses import task_loss
 from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging.weights import fill
 from vesselgraph.imaging_config import TrainClassifierConfig
-from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
+from vesselgraph.training import TRAIN_TABLE, Journal, cosine_share, make_run_folder, read_checkpoint, write_checkpoint
 
-CHECKPOINT, CURVE = "checkpoint.pt", "train.csv"
 _ORDER, _CASE = range(2)
 _MAY_CHANGE = {"checkpoint_epochs", "n_resamples", "groups"}
 """Settings that may differ when a run is taken up: they do not change what is learned."""
@@ -57,22 +54,26 @@ def fit_plugin(plugin: TaskPlugin, fit: Fit, examples: Examples, *, progress: Pr
     """
     config = fit.config
     optimizer = _optimizer(plugin, config)
-    first, curve = _take_up(plugin, optimizer, fit)
+    first = _take_up(plugin, optimizer, fit)
+    journal = None if fit.folder is None else Journal(fit.folder, first, unit="epoch")
     n_cases = len(fit.labels)
     plugin.train()
     for epoch in range(first, config.n_epochs):
         order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(n_cases).tolist()
-        share = 0.5 * (1.0 + math.cos(math.pi * epoch / config.n_epochs))
+        share = cosine_share(epoch / config.n_epochs)
         for group in optimizer.param_groups:
             group["lr"] = group["first_rate"] * share
         total = 0.0
         for start in range(0, n_cases, config.batch):
             chosen = order[start : start + config.batch]
             total += _step(plugin, optimizer, fit, examples, chosen, epoch) * len(chosen)
-        curve.append((epoch + 1, total / n_cases))
+        if journal is not None:
+            journal.row(TRAIN_TABLE, epoch + 1, {"rate": config.rate * share, "loss": total / n_cases})
         progress(f"epoch {epoch + 1} of {config.n_epochs}, loss {total / n_cases:.4f}", (epoch + 1) / config.n_epochs)
         if (epoch + 1) % config.checkpoint_epochs == 0 or epoch + 1 == config.n_epochs:
-            _save(plugin, optimizer, fit, epoch + 1, curve)
+            _save(plugin, optimizer, fit, epoch + 1)
+    if journal is not None:
+        journal.close()
     return plugin.eval()
 
 
@@ -110,47 +111,30 @@ def _optimizer(plugin: TaskPlugin, config: TrainClassifierConfig) -> torch.optim
     )
 
 
-def _save(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit, epoch: int, curve: list[tuple[int, float]]) -> None:
+def _save(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit, epoch: int) -> None:
     if fit.folder is None:
         return
-    fit.folder.mkdir(parents=True, exist_ok=True)
     state = {
         "plugin": plugin.state(),
         "decoder": {} if plugin.decoder is None else plugin.decoder.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epoch": epoch,
-        "curve": curve,
-        "recipe": fit.config.model_dump(mode="json"),
         "labels": fit.labels.cpu(),
     }
-    with atomic_path(fit.folder / CHECKPOINT) as temporary:
-        torch.save(state, temporary)
-    with atomic_path(fit.folder / CURVE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("epoch", "loss"), *((number, f"{loss:.6g}") for number, loss in curve)])
+    write_checkpoint(state, fit.config, fit.folder)
 
 
-def _take_up(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit) -> tuple[int, list[tuple[int, float]]]:
-    path = None if fit.folder is None else fit.folder / CHECKPOINT
-    if path is None or not path.is_file():
-        return 0, []
-    try:
-        state = torch.load(path, map_location=fit.labels.device, weights_only=True)
-        before = TrainClassifierConfig.build(state["recipe"])
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"a checkpoint at {path}",
-            f"{reason}",
-            "remove it to start anew",
-        ) from error
-    fields = set(TrainClassifierConfig.model_fields) - _MAY_CHANGE
-    changed = sorted(name for name in fields if getattr(fit.config, name) != getattr(before, name))
-    same_cases = torch.equal(state["labels"].nan_to_num(nan=-1.0), fit.labels.nan_to_num(nan=-1.0))
-    if changed or not same_cases:
-        got = f"other values of {', '.join(changed)}" if changed else "other cases or labels"
-        raise ConfigError("the recipe and the cases the checkpoint was made with", got, "choose another folder")
+def _take_up(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit) -> int:
+    if fit.folder is None:
+        return 0
+    make_run_folder(fit.folder)
+    state = read_checkpoint(fit.config, fit.folder, _MAY_CHANGE, fit.labels.device)
+    if state is None:
+        return 0
+    if not torch.equal(state["labels"].nan_to_num(nan=-1.0), fit.labels.nan_to_num(nan=-1.0)):
+        raise ConfigError("the cases the checkpoint was made with", "other cases or labels", "choose another folder")
     fill(plugin, state["plugin"])
     if plugin.decoder is not None:
         plugin.decoder.load_state_dict(state["decoder"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"]), list(state["curve"])
+    return int(state["epoch"])

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import RandGaussianNoised
+from monai.transforms.spatial.dictionary import RandFlipd
 from torch import Tensor
 
-from vesselgraph.errors import ConfigError, InputError, OutputError
+from vesselgraph.errors import ConfigError, InputError
 from vesselgraph.imaging.adapting import adapted
 from vesselgraph.imaging.cases import EMPTY, CaseList, ImageCase, read_case_list
 from vesselgraph.imaging.decoder import pixel_loss
@@ -28,9 +31,10 @@ from vesselgraph.io import read_mask
 from vesselgraph.io.atomic import atomic_path
 from vesselgraph.progress import Progress, silent
 from vesselgraph.resampling import resample_like
+from vesselgraph.training import make_run_folder, write_recipe
 from vesselgraph.volume import Volume
 
-WEIGHTS, RECIPE, SCORES, PREDICTIONS = "classifier.safetensors", "recipe.toml", "scores.csv", "predictions.csv"
+WEIGHTS, SCORES, PREDICTIONS = "classifier.safetensors", "scores.csv", "predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def train_classifier(
     config : TrainClassifierConfig
         The recipe.
     folder : path
-        Gets ``recipe.toml``, ``train.csv``, ``scores.csv``, ``predictions.csv``, ``features/`` (vectors of the bare encoder),
-        ``checkpoint.pt`` and the weights ``classifier.safetensors`` with their card.
+        Gets ``recipe.toml``, ``train.csv``, ``tensorboard/``, ``scores.csv``, ``predictions.csv``, ``features/`` (vectors of
+        the bare encoder), ``checkpoint.pt`` and the weights ``classifier.safetensors`` with their card.
     backbone : Backbone, optional
         A loaded encoder; left out: the one the recipe names.
     progress : Progress
@@ -89,11 +93,10 @@ def train_classifier(
     folder = Path(folder)
     listed = read_case_list(config.manifest, config.labels)
     _check(config, listed)
-    _prepare(folder)
+    make_run_folder(folder)
     backbone = backbone or load_backbone(config)
     looker = Looker(backbone, config, folder / "features")
-    with atomic_path(folder / RECIPE) as temporary:
-        temporary.write_text(config.to_toml(), encoding="utf-8")
+    write_recipe(config, folder)
     _look_at_all(looker, listed, progress)
     cases, dropped = listed.of("train"), tuple[str, ...]()
     if config.drop_fraction:
@@ -131,13 +134,6 @@ def _check(config: TrainClassifierConfig, listed: CaseList) -> None:
             f"adapter {config.plugin.adapter} in {config.plugin.place}",
             "set plugin.adapter, and fill the column mask: only what is shared with the classifier can be taught so",
         )
-
-
-def _prepare(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
 
 
 def _look_at_all(looker: Looker, listed: CaseList, progress: Progress) -> None:
@@ -225,13 +221,20 @@ def changed(
     volume: Volume, mask: Tensor | None, config: TrainClassifierConfig, rng: np.random.Generator
 ) -> tuple[Volume, Tensor | None]:
     """Return an image, and its mask, as a training step sees them: mirrored along the columns or not, with noise or without."""
-    array = volume.array
-    if rng.random() < config.flip_fraction:
-        array = np.flip(array, 2)
-        mask = None if mask is None else mask.flip(4)
-    if config.noise:
-        array = array + rng.normal(0.0, config.noise, array.shape).astype(np.float32)
-    return volume.with_array(np.ascontiguousarray(array)), mask
+    steps = Compose(
+        [
+            RandFlipd(("image", "mask"), prob=config.flip_fraction, spatial_axis=2, allow_missing_keys=True),
+            RandGaussianNoised(("image",), prob=float(config.noise > 0), std=config.noise, sample_std=False),
+        ]
+    )
+    steps.set_random_state(int(rng.integers(2**31)))
+    # A copy: the array of a volume is read-only, which torch does not take.
+    given: dict[str, Any] = {"image": np.array(volume.array, np.float32)[None]}
+    if mask is not None:
+        given["mask"] = mask[0]
+    seen = steps(given)
+    array = np.ascontiguousarray(np.asarray(seen["image"])[0], np.float32)
+    return volume.with_array(array), None if mask is None else torch.as_tensor(seen["mask"])[None]
 
 
 def _without_doubtful(
