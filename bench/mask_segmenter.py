@@ -39,7 +39,7 @@ from vesselgraph.volume import Heatmap, Volume
 
 SEEDS = tuple(range(300_010, 300_030))
 MIN_HEATS = (0.1, 0.2, 0.35, 0.5, 0.65)
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 DEFAULT = 0.5
 KEY = "F1@2"
 OURS, THINNED, TRACED = "heat, traced and pruned", "mask, skeletonize + skan", "mask, traced and pruned by us"
