@@ -1,9 +1,9 @@
 """The heatmap network with and without features of a frozen encoder, trained equally long from the same start.
 
 Arms: the plain network; with EfficientNet-Lite0 (ImageNet weights, then random ones as the control: features without
-pretraining); with the chest-CT network Astra; and one with the encoder's features alone. All see the portal phase of the same
-generated studies in the same order; F1, radius and tree names are those of the training's own validation, on studies nobody
-learned from. ``--start shipped`` goes on from the shipped weights instead of random ones.
+pretraining); with the chest-CT network Astra, and with random weights of it; and one with the encoder's features alone. All see
+the portal phase of the same generated studies in the same order; F1, radius and tree names are those of the training's own
+validation, on studies nobody learned from. ``--start shipped`` goes on from the shipped weights instead of random ones.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ ARMS: dict[str, FeaturesConfig] = {
         use="both", maps=("block 2", "block 4", "block 10"), random_weights=True
     ),
     "+ Astra, chest CT": FeaturesConfig(use="both", encoder="astra-resnet152", maps=("layer1", "layer2")),
+    "+ Astra, random weights": FeaturesConfig(
+        use="both", encoder="astra-resnet152", maps=("layer1", "layer2"), random_weights=True
+    ),
     "EfficientNet-Lite0 alone, ImageNet": FeaturesConfig(use="foundation", maps=("block 2", "block 4", "block 10")),
 }
 FIGURES = ("F1", "precision", "recall", "radius error", "trees named")
