@@ -210,6 +210,14 @@ def test_molre_inside_attention_starts_frozen_and_routes_by_slice(encoder):
     assert torch.allclose(changed[:, :, 1:], single, atol=1e-5)
 
 
+def test_experts_on_convolutions_are_refused():
+    network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Linear(4, 4))
+    with pytest.raises(InputError, match=r"linear layers for low-rank experts; got 1 convolutions, \['0'\].*add_lora"):
+        add_molre(network, ".*", n_modules=1)
+    assert all(value.requires_grad for value in network.parameters())
+    assert add_molre(network, "1", n_modules=1, rank=2) == ["1"]
+
+
 @pytest.mark.parametrize("kind", ["lora", "molre"])
 def test_saving_and_loading_one_task_leaves_the_backbone_alone(encoder, kind, tmp_path):
     def adapted(one):

@@ -131,11 +131,20 @@ def add_molre(
     Each item of the layer's input (a slice, for an encoder of slices) is routed by the mean of its tokens; for other routing
     units call :class:`~vesselgraph.encoders.molre.MoLRELinear` directly. Returns the names of the layers.
 
+    Convolutions are refused: a mean over places is no token of theirs, and no publication says how they are to be routed.
+
     Raises
     ------
     InputError
-        The pattern fits another number of layers than ``n_modules``.
+        The pattern fits another number of layers than ``n_modules``, or convolutions.
     """
+    convolutions = matching_modules(network, pattern, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    if convolutions:
+        raise InputError(
+            "linear layers for low-rank experts",
+            f"{len(convolutions)} convolutions, {convolutions[:5]}",
+            "use add_lora inside convolutions; experts can stand on the vectors of cells, before pooling",
+        )
     names = _counted(network, pattern, n_modules, (nn.Linear,))
     network.requires_grad_(False)
     for name in names:

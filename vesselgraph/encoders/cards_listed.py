@@ -250,6 +250,17 @@ ONLY = (
         commercial_use="no",
     ),
     _only(
+        "cris",
+        "CRIS, CLIP-driven referring segmentation, in the survey of vision-language segmentation models",
+        63,
+        "its encoder is the ResNet-50 or 101 of CLIP, which no library used here has; which of the two is meant could not be read",
+        kind="2d",
+        group="S",
+        source="CRIS, CVPR 2022, arXiv 2111.15174",
+        licence="not stated",
+        commercial_use="not stated",
+    ),
+    _only(
         "nninteractive",
         "nnInteractive, 3-D promptable",
         60,
