@@ -253,7 +253,7 @@ ONLY = (
         "cris",
         "CRIS, CLIP-driven referring segmentation, in the survey of vision-language segmentation models",
         63,
-        "its encoder is the ResNet-50 or 101 of CLIP, which no library used here has; which of the two is meant could not be read",
+        "its encoder is the ResNet-50 or 101 of CLIP, which no library used here has; which of the two could not be read",
         kind="2d",
         group="S",
         source="CRIS, CVPR 2022, arXiv 2111.15174",
