@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(whole, tmp_path, at: int) ->
 
     with pytest.raises(KilledError):
         train(tmp_path, progress=kill)
-    assert 0 < torch.load(tmp_path / CHECKPOINT, weights_only=False)["step"] < at
+    assert 0 < torch.load(tmp_path / CHECKPOINT, weights_only=True)["step"] < at
     train(tmp_path)
     folder, _ = whole
     for name in (WEIGHTS, "train.csv", "validation.csv"):

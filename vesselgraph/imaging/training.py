@@ -89,6 +89,8 @@ def train_classifier(
         The encoder's weights are missing or have another digest.
     OutputError
         The folder cannot be written.
+    BackendUnavailableError
+        TensorBoard is not installed.
     """
     folder = Path(folder)
     listed = read_case_list(config.manifest, config.labels)
