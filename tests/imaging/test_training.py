@@ -1,5 +1,6 @@
 import csv
 import json
+import time
 
 import numpy as np
 import pytest
@@ -62,6 +63,8 @@ def test_a_killed_run_goes_on_to_the_same_weights(manifest, tmp_path, more):
     with pytest.raises(KilledError):
         train_classifier(config, tmp_path / "killed", backbone=backbone_of(), progress=kill_at("epoch 3"))
     assert not (tmp_path / "killed" / "classifier.safetensors").exists()
+    # TensorBoard reads files in the order of their names: the second, the process, then a number of which 10 is before 9.
+    time.sleep(1.1)
     gone_on = train_classifier(config, tmp_path / "killed", backbone=backbone_of())
     one, other = load_file(whole.weights), load_file(gone_on.weights)
     assert one.keys() == other.keys()
