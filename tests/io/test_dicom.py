@@ -172,7 +172,7 @@ def test_several_series_are_listed_to_choose_from(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "4: arterial (CT), 6 x 5 x 7 at 2.5 x 0.7 x 0.8 mm" in text
     assert "7: portal venous" in text
-    assert "pass series=number, UID or description" in text
+    assert "choose one by its number, UID or description: --series, in Python series=" in text
     uid = list_series(folder)[1].uid
     for choice in (7, "7", uid, "portal venous", "Portal"):
         assert np.array_equal(read_image(folder, series=choice).array, volume(seed=1).array)
