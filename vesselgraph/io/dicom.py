@@ -222,7 +222,9 @@ def _choose(found: list[_Series], wanted: int | str | None, place: Path) -> _Ser
         if len(found) == 1:
             return found[0]
         raise SeriesChoiceError(
-            "one image series", f"{len(found)} in {place}:{listing}\n", "choose one by its number, UID or description: --series, in Python series="
+            "one image series",
+            f"{len(found)} in {place}:{listing}\n",
+            "choose one by its number, UID or description: --series, in Python series=",
         )
     text = str(wanted).strip()
     tests = (
