@@ -131,7 +131,7 @@ def assemble(ptx: str, architecture: str) -> str:
     program = assembler()
     if program is None:
         raise BackendUnavailableError(
-            f"{missing()}",
+            missing(),
             "none",
             "install it",
         )
@@ -143,7 +143,7 @@ def assemble(ptx: str, architecture: str) -> str:
     if done.returncode:
         raise BackendUnavailableError(
             f"PTX that {program} takes",
-            f"{done.stderr[:500]}",
+            done.stderr[:500],
             "install its CUDA version",
         )
     return done.stderr

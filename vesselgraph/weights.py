@@ -88,7 +88,7 @@ def read_card(path: str | Path, card: type[CardT], advice: str) -> CardT:
         raise CheckpointError(
             f"the weights of a {card.KIND}",
             f"nothing at {str(file)!r}",
-            f"{advice}",
+            advice,
         )
     beside = file.with_suffix(".json")
     try:
@@ -97,7 +97,7 @@ def read_card(path: str | Path, card: type[CardT], advice: str) -> CardT:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
             f"the card of the weights at {beside}",
-            f"{reason}",
+            reason,
             "keep the .safetensors and the .json together",
         ) from error
     if (found.kind, found.version) != (card.KIND, card.VERSION):
@@ -130,7 +130,7 @@ def read_weights(path: str | Path, card: WeightsCard) -> dict[str, torch.Tensor]
     except SafetensorError as error:
         raise CheckpointError(
             "a safetensors file",
-            f"{error}",
+            str(error),
             f"copy {file} again",
         ) from error
     return state

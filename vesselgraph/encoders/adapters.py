@@ -191,7 +191,7 @@ def load_adapter(network: nn.Module, path: str | Path, *, encoder_digest: str) -
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             "a file of adapters",
-            f"{error}",
+            str(error),
             f"check {path}",
         ) from error
     if made_for != encoder_digest:

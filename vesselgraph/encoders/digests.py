@@ -134,7 +134,7 @@ def read_keys(files: tuple[Path, ...], card: WeightsCard) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             "a file of plain tensors",
-            f"{_line(error)}",
+            _line(error),
             "convert it to safetensors",
         ) from error
     taken = {key.removeprefix(card.prefix): value for key, value in keys.items() if key.startswith(card.prefix)}

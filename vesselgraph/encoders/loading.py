@@ -135,7 +135,7 @@ def _fill(encoder: AnyEncoder, keys: Mapping[str, Any]) -> None:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(
             f"weights of {name}",
-            f"{reason}",
+            reason,
             "check which variant they are of",
         ) from error
     _complain(name, [key for key, value in network.named_parameters() if value.is_meta], [])
@@ -170,7 +170,7 @@ def _fill_from_folder(encoder: AnyEncoder, folder: Path) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"weights of {name}",
-            f"{str(error).splitlines()[0]}",
+            str(error).splitlines()[0],
             "check the folder",
         ) from error
     wrong = [str(key) for key in notes.get("mismatched_keys", ())]

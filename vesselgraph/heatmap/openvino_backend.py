@@ -36,7 +36,7 @@ def require_openvino() -> Any:
     except (ImportError, OSError) as error:
         raise BackendUnavailableError(
             "the package openvino, which heatmap.backend = openvino needs",
-            f"{str(error).splitlines()[0]}",
+            str(error).splitlines()[0],
             'pip install "vesselgraph[openvino]", or set heatmap.backend = torch',
         ) from error
 

@@ -44,7 +44,7 @@ try:
 except ImportError as error:
     raise BackendUnavailableError(
         "the packages of training",
-        f"{error}",
+        str(error),
         "install them with `pip install vesselgraph[train]`",
     ) from error
 
@@ -176,7 +176,7 @@ def _fabric(config: TrainHeatmapConfig) -> Fabric:
     except (RuntimeError, ValueError) as error:
         raise BackendUnavailableError(
             f"{config.n_devices} device(s) of kind {config.device}",
-            f"{str(error).splitlines()[0]}",
+            str(error).splitlines()[0],
             "set device = cpu",
         ) from error
     return fabric

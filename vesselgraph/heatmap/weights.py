@@ -98,7 +98,7 @@ def load_network(path: str | Path = "", device: torch.device | None = None) -> t
     except RuntimeError as error:
         raise CheckpointError(
             f"weights of the network the card describes, widths {card.widths}",
-            f"{str(error).splitlines()[0]}",
+            str(error).splitlines()[0],
             "use the card that was written with them",
         ) from error
     network.to(device or torch.device("cpu"))

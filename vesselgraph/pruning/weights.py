@@ -97,7 +97,7 @@ def load_pruner(weights: str | Path = "") -> tuple[Fit, PrunerCard]:
     except (RuntimeError, VesselGraphError) as error:
         raise CheckpointError(
             f"weights of the model the card describes, {card.model}",
-            f"{str(error).splitlines()[0]}",
+            str(error).splitlines()[0],
             "use the card that was written with them",
         ) from error
     return Fit(model.eval(), card.temperature), card
