@@ -112,10 +112,14 @@ def _side_cost(graph: VesselGraph, parent: IntArray, child: IntArray, config: Pr
 
 
 def _judged_by_wall(graph: VesselGraph, last: FloatArray, sideways: FloatArray) -> FloatArray:
-    """Return what last branches pay, (E,): of a mask, those that stand out of its wall nothing, those hidden in it all."""
+    """Return what last branches pay, (E,): of a mask, those hidden in its wall all.
+
+    Those that stand out of it pay less than they earn (``sideways``), so that they stay.
+    """
     if "stands_out" not in graph.edge_data:
         return last
     out = graph.edge_data["stands_out"]
+    # Infinite: no free end, so nothing is known of it.
     sure = np.isfinite(out) & (out > _STANDS_OUT)
     return np.where(sure, np.minimum(last, sideways - 1.0), np.where(out < _HIDDEN, np.inf, last))
 

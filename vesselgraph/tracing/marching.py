@@ -235,7 +235,7 @@ def march(
     Notes
     -----
     Many sources give all blocks work at once; from a few the blocks wake one after the other. With thousands of sources two
-    threads take half of the time of one, about what the heap takes; blocks pay with more threads.
+    threads take half of the time of one, about what the heap takes; more threads were not measured.
 
     References
     ----------
