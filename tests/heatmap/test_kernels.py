@@ -14,7 +14,7 @@ from vesselgraph.heatmap.kernels import (
     ridge_volume,
     smooth,
 )
-from vesselgraph.heatmap.oriented import best_along_lines, line_directions, line_offsets, packed_hessian, refinements
+from vesselgraph.heatmap.oriented import best_along_lines, in_blocks, line_directions, line_offsets, packed_hessian, refinements
 
 ENTRIES = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
 symmetric = st.lists(st.floats(-10, 10, width=32), min_size=6, max_size=6)
@@ -145,10 +145,10 @@ CENTRE = np.array([[12, 12, 12]])
 @pytest.mark.parametrize("direction", [(0, 0, 1), (1, 1, 0), (1, 1, 1), (2, 1, 0), (1, 0.3, -0.6), (0.2, 0.9, 0.5)])
 def test_a_tube_answers_alike_in_all_directions_and_a_sheet_little(direction):
     tube, sheet = tube_and_sheet(direction)
-    answer = best_along_lines(tube, CENTRE, 1.0, 2.0)[0]
+    answer = best_along_lines(packed_hessian(tube), CENTRE, 1.0, 2.0)[0]
     # Second derivative of the profile at its top: 1 / 1.5^2, a little less by finite differences.
     assert answer == pytest.approx(1.0 / 1.5**2, rel=0.25)
-    assert best_along_lines(sheet, CENTRE, 1.0, 2.0)[0] < 0.35 * answer
+    assert best_along_lines(packed_hessian(sheet), CENTRE, 1.0, 2.0)[0] < 0.35 * answer
 
 
 def test_a_line_stands_out_of_noise_more_than_without_lines():
@@ -163,18 +163,30 @@ def test_a_line_stands_out_of_noise_more_than_without_lines():
     plain_noise = np.zeros_like(tube)
     ridge_volume(only_noise, np.float32(1.0), plain_noise)
     # How far the vessel stands above the strongest hundredth of what noise alone answers.
-    lines = best_along_lines(smoothed, along, 1.0, 3.0).mean()
-    lines /= np.quantile(best_along_lines(only_noise, everywhere, 1.0, 3.0), 0.99)
+    lines = best_along_lines(packed_hessian(smoothed), along, 1.0, 3.0).mean()
+    lines /= np.quantile(best_along_lines(packed_hessian(only_noise), everywhere, 1.0, 3.0), 0.99)
     ordinary = plain[tuple(along.T)].mean() / np.quantile(plain_noise[tuple(everywhere.T)], 0.99)
     assert lines > 1.2 * ordinary
 
 
-def test_lines_leave_the_volume_without_harm_and_dark_lines_give_nothing():
+def test_lines_that_leave_the_volume_find_nothing_outside_and_dark_lines_give_nothing():
     tube, _ = tube_and_sheet((0, 0, 1))
-    corners = np.array([[0, 0, 0], [24, 24, 24], [12, 12, 0]])
-    assert np.isfinite(best_along_lines(tube, corners, 1.0, 4.0)).all()
-    assert best_along_lines(-tube, CENTRE, 1.0, 2.0)[0] == 0.0
-    assert best_along_lines(tube, np.zeros((0, 3), np.int64), 1.0, 2.0).shape == (0,)
+    packed = packed_hessian(noise((9, 11, 13), 5))
+    voxels = np.argwhere(np.ones((9, 11, 13), bool))
+    in_nothing = best_along_lines(np.pad(packed, ((8, 8), (8, 8), (8, 8), (0, 0))), voxels + 8, 1.0, 4.0)
+    np.testing.assert_array_equal(best_along_lines(packed, voxels, 1.0, 4.0), in_nothing)
+    assert best_along_lines(packed_hessian(-tube), CENTRE, 1.0, 2.0)[0] == 0.0
+    assert best_along_lines(packed_hessian(tube), np.zeros((0, 3), np.int64), 1.0, 2.0).shape == (0,)
+
+
+def test_blocks_hold_every_voxel_once_and_neighbours_stay_together():
+    voxels = np.argwhere(noise((20, 33, 18), 1) > 0)
+    blocks = in_blocks(voxels)
+    assert sorted(map(tuple, blocks)) == sorted(map(tuple, voxels))
+    number = (blocks // 16) @ [100, 10, 1]
+    assert (np.diff(number) >= 0).all()
+    assert len(np.unique(number)) == 2 * 3 * 2
+    assert in_blocks(np.zeros((0, 3), np.int64)).shape == (0, 3)
 
 
 def _ball(radius: float, sigma: float) -> np.ndarray:

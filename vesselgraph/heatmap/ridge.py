@@ -10,7 +10,7 @@ from scipy import ndimage
 from vesselgraph.config import HeatmapConfig
 from vesselgraph.errors import InputError
 from vesselgraph.heatmap.kernels import Float32, damp_borders, damp_borders_at, ridge_volume, smooth
-from vesselgraph.heatmap.oriented import best_along_lines
+from vesselgraph.heatmap.oriented import best_along_lines, in_blocks, packed_hessian
 from vesselgraph.progress import Progress
 
 BoolArray = NDArray[np.bool_]
@@ -94,14 +94,15 @@ def ridge_heat(
             np.maximum(hint, answer, out=hint)
         else:
             _keep_best(best, radius, answer, radii[i])
-    worth = np.argwhere((hint >= _WORTH_A_LINE) & inside)
-    sampled = np.argwhere(core)[:: max(1, int(core.sum()) // _N_SAMPLED)]
+    worth = in_blocks(np.argwhere((hint >= _WORTH_A_LINE) & inside))
+    sampled = _sampled(core)
     for i, smoothed in enumerate(fine):
         progress("ridge filter along lines", 0.5 + 0.5 * i / len(fine))
         line_sigma = _LINE_SIGMA_VOX + _LINE_SIGMA_PER_SIGMA * sigmas[i]
-        usual = usual_answer(best_along_lines(smoothed, sampled, sigmas[i], line_sigma))
+        packed = packed_hessian(smoothed)
+        usual = usual_answer(best_along_lines(packed, sampled, sigmas[i], line_sigma))
         answer[:] = 0.0
-        along = best_along_lines(smoothed, worth, sigmas[i], line_sigma)
+        along = best_along_lines(packed, worth, sigmas[i], line_sigma)
         if tolerance is not None:
             damp_borders_at(smoothed, worth, np.float32(sigmas[i]), tolerance, along)
             usual *= _LEFT_BY_DAMPING
@@ -149,6 +150,12 @@ def _distance_to(part: BoolArray) -> Float32:
     image = sitk.GetImageFromArray(part.astype(np.uint8))
     distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=False, squaredDistance=False, useImageSpacing=False)
     return np.asarray(sitk.GetArrayFromImage(distance), dtype=np.float32)
+
+
+def _sampled(part: BoolArray) -> NDArray[np.int64]:
+    """Return about ``_N_SAMPLED`` voxels of a part of the grid, evenly in raster order, (n, 3)."""
+    flat = np.flatnonzero(part)
+    return np.stack(np.unravel_index(flat[:: max(1, len(flat) // _N_SAMPLED)], part.shape), axis=1)
 
 
 def _keep_best(best: Float32, radius: Float32, answer: Float32, tube_radius: float) -> None:
