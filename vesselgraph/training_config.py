@@ -88,6 +88,7 @@ class FeaturesConfig(StageConfig):
     weights: str = Field("", description="its weights: file or folder; empty: those of the installed package")
     sha256: str = Field("", description="their SHA-256, where the encoder's card pins none")
     random_weights: bool = Field(False, description="an encoder with random weights, to compare with")
+    random_seed: int = Field(0, ge=0, description="which random weights")
     maps: tuple[str, ...] = Field((), description="names of its maps that are used; empty: all")
     cache_gigabytes: float = Field(20.0, gt=0, description="disk space for the features of cases, in the run's folder")
 

@@ -107,6 +107,8 @@ def card_of(family, **more):
     """Return a card of a small network; random weights only."""
     pytest.importorskip("transformers")
     config, maps, multiple, side = FAMILIES[family]
+    # SAM 2's stem pads its kernel by 3 of 7, so that cell 0 lies on pixel 0.
+    first = 4 if family == "sam2" else 1
     return EncoderCard(
         name=family,
         title=family,
@@ -118,7 +120,7 @@ def card_of(family, **more):
         config=config,
         input=InputCard(low=0, high=1, mean=(0.5,) * 3, std=(0.5,) * 3, side=side, multiple=(1, multiple, multiple)),
         maps=tuple(
-            MapCard(name=str(n), channels=c, stride=(1, s, s), offset=(0, (s - 1) / 2, (s - 1) / 2))
+            MapCard(name=str(n), channels=c, stride=(1, s, s), offset=(0, (s - first) / 2, (s - first) / 2))
             for n, (c, s) in enumerate(maps)
         ),
         **more,

@@ -123,6 +123,15 @@ def test_the_encoder_of_the_card_is_asked_for_by_its_digest(tmp_path) -> None:
         foundation_of(card.model_copy(update={"card_digest": "0" * 12}))
 
 
+def test_random_weights_are_those_of_their_seed(tmp_path) -> None:
+    asked = [FEATURES.model_copy(update={"random_seed": seed}) for seed in (0, 3, 3)]
+    cards = [foundation_for(one, 1.0, 2, tmp_path).card for one in asked]
+    assert [card.weights_digest for card in cards] == ["random, seed 0", "random, seed 3", "random, seed 3"]
+    zero, three, same = (next(foundation_of(card).source.encoder.network.parameters()) for card in cards)
+    assert torch.equal(three, same)
+    assert not torch.equal(zero, three)
+
+
 def test_features_are_encoded_once_and_follow_the_patch(tmp_path) -> None:
     foundation = foundation_for(FEATURES, 1.0, 2, tmp_path)
     batches = Batches(CONFIG, TinySource(), NoCases(), 0, foundation)

@@ -23,7 +23,7 @@ from vesselgraph.errors import CheckpointError, ConfigError
 from vesselgraph.training_config import FeaturesConfig
 from vesselgraph.volume import Volume
 
-_RANDOM = "random, seed 0"
+_RANDOM = "random, seed "
 # Half precision halves memory and disk; three digits are enough for features that are standardised after it.
 _SLICES = SliceConfig(half=True)
 _TILES = TileConfig()
@@ -108,7 +108,7 @@ def source_for(config: FeaturesConfig, folder: Path | None = None) -> FeatureSou
     if unknown := sorted(set(maps) - set(known)):
         raise ConfigError(f"maps of {card.name}: {', '.join(known)}", ", ".join(unknown), "change features.maps")
     weights = config.weights or None
-    digest = _RANDOM if config.random_weights else checked_files(card, weights, config.sha256)[1]
+    digest = f"{_RANDOM}{config.random_seed}" if config.random_weights else checked_files(card, weights, config.sha256)[1]
     described = SourceCard(encoder=card.name, card_digest=card.digest(), weights_digest=digest, maps=maps)
     cache = None if folder is None else FeatureCache(folder, config.cache_gigabytes)
     return FeatureSource(_encoder(card, digest, weights), described, cache)
@@ -136,6 +136,6 @@ def source_of(card: SourceCard, weights: str = "", folder: str = "", device: tor
 
 def _encoder(card: EncoderCard, digest: str, weights: str | None) -> AnyEncoder:
     settings = _SLICES if card.kind == "2d" else _TILES
-    if digest == _RANDOM:
-        return random_encoder(card.name, seed=0, config=settings)
+    if digest.startswith(_RANDOM):
+        return random_encoder(card.name, seed=int(digest.removeprefix(_RANDOM)), config=settings)
     return load_encoder(card.name, weights, sha256=digest, config=settings)
