@@ -1,9 +1,11 @@
 """The heatmap network with and without features of a frozen encoder, trained equally long from the same start.
 
 Arms: the plain network; with EfficientNet-Lite0 (ImageNet weights, then random ones as the control: features without
-pretraining); with the chest-CT network Astra, and with random weights of it; and one with the encoder's features alone. All see
-the portal phase of the same generated studies in the same order; F1, radius and tree names are those of the training's own
-validation, on studies nobody learned from. ``--start shipped`` goes on from the shipped weights instead of random ones.
+pretraining); with the chest-CT network Astra, and with random weights of it; and the features of either alone. Random weights
+are drawn anew for every seed, twice for Astra. All see the portal phase of the same generated studies in the same order; F1,
+radius and tree names are those of the training's own validation, on studies nobody learned from. ``--start shipped`` goes on
+from the shipped weights instead of random ones. Called again with the same ``--folder``, finished trainings are only judged
+(and their seconds are no longer told truly).
 """
 
 from __future__ import annotations
@@ -27,17 +29,17 @@ from vesselgraph.heatmap.validation import make_box, validate
 from vesselgraph.heatmap.weights import SHIPPED, load_network, read_card
 from vesselgraph.training_config import FeaturesConfig
 
+LITE = FeaturesConfig(use="both", maps=("block 2", "block 4", "block 10"))
+ASTRA = FeaturesConfig(use="both", encoder="astra-resnet152", maps=("layer1", "layer2"))
 ARMS: dict[str, FeaturesConfig] = {
     "plain": FeaturesConfig(),
-    "+ EfficientNet-Lite0, ImageNet": FeaturesConfig(use="both", maps=("block 2", "block 4", "block 10")),
-    "+ EfficientNet-Lite0, random weights": FeaturesConfig(
-        use="both", maps=("block 2", "block 4", "block 10"), random_weights=True
-    ),
-    "+ Astra, chest CT": FeaturesConfig(use="both", encoder="astra-resnet152", maps=("layer1", "layer2")),
-    "+ Astra, random weights": FeaturesConfig(
-        use="both", encoder="astra-resnet152", maps=("layer1", "layer2"), random_weights=True
-    ),
-    "EfficientNet-Lite0 alone, ImageNet": FeaturesConfig(use="foundation", maps=("block 2", "block 4", "block 10")),
+    "+ Astra, chest CT": ASTRA,
+    "+ Astra, random weights": ASTRA.model_copy(update={"random_weights": True}),
+    "+ Astra, other random weights": ASTRA.model_copy(update={"random_weights": True, "random_seed": 100}),
+    "Astra alone, chest CT": ASTRA.model_copy(update={"use": "foundation"}),
+    "+ EfficientNet-Lite0, ImageNet": LITE,
+    "+ EfficientNet-Lite0, random weights": LITE.model_copy(update={"random_weights": True}),
+    "EfficientNet-Lite0 alone, ImageNet": LITE.model_copy(update={"use": "foundation"}),
 }
 FIGURES = ("F1", "precision", "recall", "radius error", "trees named")
 
@@ -69,7 +71,7 @@ class NoCases:
 
 
 def main() -> None:
-    args = arguments(__doc__ or "", seeds=(0, 1), more=_options)
+    args = arguments(__doc__ or "", seeds=(0, 1, 2, 3, 4), more=_options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(args.folder or temporary)
         rows = []
@@ -100,7 +102,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _recipe(args: argparse.Namespace, seed: int, features: FeaturesConfig) -> TrainHeatmapConfig:
     common: dict[str, Any] = {
-        "features": features,
+        "features": features.model_copy(update={"random_seed": features.random_seed + seed}),
         "seed": seed,
         "one_phase_fraction": 1.0,
         "unknown_fraction": 0.0,
@@ -128,6 +130,11 @@ def _run(args: argparse.Namespace, arm: str, config: TrainHeatmapConfig, folder:
     """Train one arm and return its figures on each study it never saw."""
     source = PortalOnly(config, folder / "cases")
     place = folder / f"{args.start}-{args.n_steps}-{config.seed}-{list(ARMS).index(arm)}"
+    # Features are kept by image and weights, so that the arms and seeds of one encoder share them.
+    (folder / "features").mkdir(exist_ok=True, parents=True)
+    place.mkdir(exist_ok=True)
+    if not (place / "features").exists():
+        (place / "features").symlink_to((folder / "features").resolve())
     with Clock() as clock:
         train_heatmap(config, place, generated=source, real=NoCases(), validation=[])
     network, _ = load_network(place / WEIGHTS)
@@ -147,8 +154,13 @@ def _line(arm: str, rows: list[Row], plain: list[Row] | None) -> Row:
     line: dict[str, Any] = {"arm": arm, "F1 (mean, range)": spread(rows, "F1")}
     if plain and len(plain) == len(rows):
         change = [row["F1"] - other["F1"] for row, other in zip(rows, plain, strict=True)]
-        line["over plain"] = f"{np.mean(change):+.3f}" if rows is not plain else ""
-        line["better in"] = f"{sum(one > 0 for one in change)} of {len(change)}" if rows is not plain else ""
+        seeds = sorted({row["seed"] for row in rows})
+        of_seed = [np.mean([one for one, row in zip(change, rows, strict=True) if row["seed"] == seed]) for seed in seeds]
+        told = rows is not plain
+        line["over plain (mean, range over seeds)"] = (
+            f"{np.mean(change):+.3f} ({min(of_seed):+.3f} to {max(of_seed):+.3f})" if told else ""
+        )
+        line["better in"] = f"{sum(one > 0 for one in change)} of {len(change)}" if told else ""
     line |= {key: float(np.mean([row[key] for row in rows])) for key in FIGURES[1:]}
     return line | {"training, CPU s": float(np.mean([row["CPU s"] for row in rows]))}
 
