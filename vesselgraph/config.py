@@ -39,6 +39,12 @@ class RegistrationConfig(StageConfig):
     warn_correlation_below: float = Field(
         0.5, ge=-1, le=1, description="warn when soft tissue agrees less than this after the match (correlation)"
     )
+    refuse_correlation_below: float = Field(
+        0.0, ge=-1, le=1, description="refuse when it agrees less than this; -1 for contrasts that may be each other's opposite"
+    )
+    warn_motion_above: float = Field(
+        50.0, gt=0, description="warn when the body had to move further than this on average, mm: breaths move it less"
+    )
 
 
 class RegionConfig(StageConfig):

@@ -1,4 +1,4 @@
-"""Phases of one study onto one grid: rigid, then B-spline, driven by organs and not by vessels.
+"""How one phase has moved against another: rigid, then B-spline, driven by organs and not by vessels.
 
 The trap: portal vein, hepatic artery and bile duct run in parallel, and each is bright in another phase. A match that looks
 at vessels pulls one onto the other. Here everything thinner than ``vessel_diameter`` is removed from both images before they
@@ -13,7 +13,6 @@ Rueckert et al., "Nonrigid registration using free-form deformations", IEEE TMI 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,18 +22,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from vesselgraph.config import RegistrationConfig
-from vesselgraph.errors import InputError, RegistrationError
+from vesselgraph.errors import RegistrationError
 from vesselgraph.progress import Progress, silent
 from vesselgraph.resampling import isotropic_grid, resample, to_sitk
 from vesselgraph.space import FloatArray
-from vesselgraph.volume import PhaseSet, Volume
+from vesselgraph.volume import Volume
 
 _SOFT_TISSUE_HU = (-100.0, 200.0)
 _BODY_ABOVE_HU = -300.0
 _AIR_BELOW_HU = -500.0
 _N_BINS = 32
 _MIN_JACOBIAN = 0.2
-_MIN_COVERED_FRACTION, _WARN_COVERED_FRACTION = 0.2, 0.8
+_MIN_COVERED_FRACTION = 0.2
 _RIM = 3
 _FIELD_STEP = 6.0
 # With control points 50 mm apart every second coarse voxel says the same, eight times as fast.
@@ -89,64 +88,6 @@ class Match:
         return np.array([self.transform.TransformPoint(point) for point in points.tolist()]).reshape(points.shape)
 
 
-def register_phases(
-    phases: Mapping[str, Volume], config: RegistrationConfig = _DEFAULT, *, progress: Progress = silent
-) -> PhaseSet:
-    """Return all phases on the grid of the reference phase, which comes first and is unchanged.
-
-    A step (shift and turn, then deformation) is used only if it makes the phases agree better by ``min_gain_fraction``, so
-    phases that fit already stay as they are, apart from resampling if their grid differs.
-
-    Parameters
-    ----------
-    phases : mapping of name to Volume
-        Of one patient and one study, in one frame of reference: the search starts from the positions in the headers.
-    config : RegistrationConfig
-    progress : Progress
-
-    Returns
-    -------
-    PhaseSet
-        ``quality[name]`` of every phase but the reference: ``mutual_information``, ``body_dice`` and ``correlation`` (soft
-        tissue), each ``_before`` and ``_after``; ``covered_fraction`` of the reference's box; ``max_displacement`` and
-        ``mean_displacement`` in mm inside the body; ``min_jacobian`` of the deformation (1 without one). ``warnings`` name
-        the phases that fit badly.
-
-    Raises
-    ------
-    InputError
-        No phase, or no phase of the name ``config.reference``.
-    RegistrationError
-        The fields of view do not overlap, or the bodies overlap less than ``config.refuse_below`` after the match.
-
-    Notes
-    -----
-    Deterministic: one thread and seeded sampling. Images without air (below -500) count as body everywhere.
-    """
-    name = _reference_name(phases, config)
-    reference = phases[name]
-    moved = {name: reference}
-    quality: dict[str, dict[str, float]] = {}
-    warnings: list[str] = []
-    for other in phases:
-        if other != name:
-            match = match_phase(reference, phases[other], config, name=other, progress=progress)
-            moved[other] = _move(phases[other], reference, match.transform)
-            quality[other] = _quality(match)
-            warnings += _remarks(other, match.after, config)
-    return PhaseSet(moved, quality, tuple(warnings))
-
-
-def _reference_name(phases: Mapping[str, Volume], config: RegistrationConfig) -> str:
-    if not phases:
-        raise InputError("at least one phase", "none", "pass a mapping of phase name to volume")
-    if config.reference:
-        if config.reference not in phases:
-            raise InputError(f"a phase named {config.reference!r}", f"{', '.join(phases)}", "set registration.reference")
-        return config.reference
-    return next((name for name in phases if "portal" in name.lower()), next(iter(phases)))
-
-
 def match_phase(
     reference: Volume,
     phase: Volume,
@@ -155,7 +96,7 @@ def match_phase(
     name: str = "",
     progress: Progress = silent,
 ) -> Match:
-    """Return the motion from a reference phase to another phase; :func:`register_phases` says how.
+    """Return the motion from a reference phase to another phase; :func:`~vesselgraph.registration.register_phases` says how.
 
     Raises
     ------
@@ -189,6 +130,12 @@ def match_phase(
             f"phase {name!r} to overlap the reference by {config.refuse_below:.2f} (Dice of the bodies)",
             f"{fit.dice:.2f} after the match",
             "check that the phases are of one patient and one study",
+        )
+    if fit.correlation < config.refuse_correlation_below:
+        raise RegistrationError(
+            f"phase {name!r} to agree in soft tissue with the reference by {config.refuse_correlation_below:.2f} (correlation)",
+            f"{fit.correlation:.2f} after the match",
+            "check that the phases are of one patient and not mirrored; registration.refuse_correlation_below=-1 lets any pass",
         )
     progress(step, 1.0)
     return Match(None if best is identity else best, before, fit, _displacement(best, fixed), jacobian)
@@ -366,31 +313,8 @@ def _displacement(transform: sitk.Transform, fixed: _Working) -> FloatArray:
     return np.asarray(length[fixed.body.array.astype(bool)])
 
 
-def _quality(match: Match) -> dict[str, float]:
-    figures = {"mutual_information": "mutual_information", "body_dice": "dice", "correlation": "correlation"}
-    before = {f"{name}_before": float(getattr(match.before, source)) for name, source in figures.items()}
-    after = {f"{name}_after": float(getattr(match.after, source)) for name, source in figures.items()}
-    motion = {
-        "covered_fraction": match.after.covered_fraction,
-        "max_displacement": float(match.displacement.max()),
-        "mean_displacement": float(match.displacement.mean()),
-        "min_jacobian": match.min_jacobian,
-    }
-    return {**before, **after, **motion}
-
-
-def _remarks(name: str, fit: Fit, config: RegistrationConfig) -> list[str]:
-    remarks = []
-    if fit.dice < config.warn_below:
-        remarks.append(f"phase {name!r}: body overlap after registration is only {fit.dice:.2f} (Dice); look at the match")
-    if fit.correlation < config.warn_correlation_below:
-        remarks.append(f"phase {name!r}: soft tissue agrees only to {fit.correlation:.2f} (correlation); look at the match")
-    if fit.covered_fraction < _WARN_COVERED_FRACTION:
-        remarks.append(f"phase {name!r} covers only {fit.covered_fraction:.0%} of the reference's field of view")
-    return remarks
-
-
-def _move(phase: Volume, reference: Volume, transform: sitk.Transform | None) -> Volume:
+def move_phase(phase: Volume, reference: Volume, transform: sitk.Transform | None) -> Volume:
+    """Return the phase on the grid of the reference, moved by ``transform``; what it does not cover is its smallest value."""
     if transform is None and phase.is_on_grid_of(reference):
         return phase
     # The deformation is smooth over centimetres: a field sampled at a few mm is as good and far faster.

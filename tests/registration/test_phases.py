@@ -171,6 +171,27 @@ def test_bodies_that_do_not_overlap_are_refused() -> None:
         register_phases({"portal": portal, "arterial": Volume(ball, SPACE)}, FAST)
 
 
+def test_a_phase_whose_tissue_is_the_opposite_is_refused_unless_that_is_asked_for() -> None:
+    p = positions()
+    portal = Volume(torso(p, liver=110.0), SPACE)
+    opposite = np.where(portal.array > -300, 80 - portal.array, portal.array).astype(np.int16)
+    still = RIGID.model_copy(update={"min_gain_fraction": 1.0})
+    phases = {"portal": portal, "arterial": Volume(opposite, SPACE)}
+    with pytest.raises(RegistrationError, match=r"agree in soft tissue.*got -0.*refuse_correlation_below=-1"):
+        register_phases(phases, still)
+    allowed = register_phases(phases, still.model_copy(update={"refuse_correlation_below": -1.0}))
+    assert "soft tissue agrees only to -" in allowed.warnings[0]
+
+
+def test_a_phase_that_lies_far_away_is_told() -> None:
+    p = positions()
+    portal = Volume(torso(p, liver=110.0, noise=5.0), SPACE)
+    far = Volume(portal.array, SPACE.shifted((0, 0, 5)))
+    result = register_phases({"portal": portal, "arterial": far}, RIGID.model_copy(update={"warn_motion_above": 10.0}))
+    assert result.quality["arterial"]["mean_displacement"] == pytest.approx(15.0, abs=3.0)
+    assert any("further than breathing does" in warning for warning in result.warnings)
+
+
 def test_reference_is_chosen_by_name() -> None:
     p = positions()
     portal = Volume(torso(p, liver=110.0), SPACE)
