@@ -320,4 +320,17 @@ def test_specks_are_left_out_and_vessels_stay() -> None:
     kept, left = without_specks(points, many, 0.01)
     assert np.array_equal(kept, points[:4])
     assert np.array_equal(left, faces)
-    assert len(without_specks(points, many, 1e-6)[1]) == 12
+    # What is left then is turned inside out or not: a hollow of nothing goes at any size.
+    assert len(without_specks(points, many, 1e-6)[1]) == 8
+
+
+@pytest.mark.parametrize(("centre", "n_pieces"), [((0, 0, 0), 2), ((12, 0, 0), 1), ((4.5, 0, 0), 1)])
+def test_a_hollow_stays_only_if_all_of_it_lies_within(centre: tuple[float, float, float], n_pieces: int) -> None:
+    vessel, hollow = trimesh.creation.icosphere(3, 5.0), trimesh.creation.icosphere(2, 1.0)
+    points = np.concatenate([vessel.vertices, hollow.vertices + centre])
+    faces = np.concatenate([vessel.faces, hollow.faces[:, ::-1] + len(vessel.vertices)])
+    kept, left = without_specks(points, faces, 0.01)
+    check = check_surface(Mesh(kept, left))
+    assert check.is_sound
+    assert check.n_components == n_pieces
+    assert check_surface(Mesh(points, faces)).outward == (n_pieces == 2)

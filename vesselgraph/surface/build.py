@@ -11,7 +11,7 @@ from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.space import FloatArray
 from vesselgraph.surface.balance import balance
-from vesselgraph.surface.check import face_components
+from vesselgraph.surface.check import face_components, lies_within
 from vesselgraph.surface.cones import drawn_radii, make_field
 from vesselgraph.surface.decimate import Sheet, decimate
 from vesselgraph.surface.field import RADIUS_FRACTION, Bound, Field, nearest
@@ -97,15 +97,18 @@ def _within_bound(
 
 
 def without_specks(points: FloatArray, faces: IntArray, smallest: float) -> tuple[FloatArray, IntArray]:
-    """Return the surface without its closed pieces of less than ``smallest`` mm3, and without the points only they had.
+    """Return the surface without closed pieces that bound nothing, and without the points only they had.
 
-    They are left where vessels nearly touch: bubbles of a fraction of a grid cell, whose sides the bound lets cross.
+    Such are left where vessels nearly touch: bubbles of less than ``smallest`` mm3, a fraction of a grid cell, whose sides the
+    bound lets cross; and hollows whose walls crossed those of the vessel, so that they no longer lie within it.
     """
     piece = face_components(faces, len(points))
     a, b, c = (points[faces[:, i]] for i in range(3))
     volume = np.bincount(piece, np.einsum("ij,ij->i", a - a[:1], np.cross(b - a[:1], c - a[:1])) / 6.0)
-    faces = faces[np.abs(volume)[piece] >= smallest]
-    used, faces = np.unique(faces, return_inverse=True)
+    stays = np.abs(volume) >= smallest
+    for hollow in np.flatnonzero(stays & (volume < 0)):
+        stays[hollow] = lies_within(points, faces, piece, int(hollow))
+    used, faces = np.unique(faces[stays[piece]], return_inverse=True)
     return points[used], faces.reshape(-1, 3)
 
 

@@ -18,6 +18,8 @@ from vesselgraph.surface.rays import union_volume
 from vesselgraph.surface.refine import edges_of, measure
 
 _DEFAULT = SurfaceConfig()
+# Points of a cavity that must lie within the vessel: its walls may cross where vessels nearly touch.
+_N_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def check_surface(mesh: Mesh, graph: VesselGraph | None = None, config: SurfaceC
     a, b, c = (points[faces[:, i]] for i in range(3))
     volumes = np.bincount(component, np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0, n_components)
     cavities = np.flatnonzero(volumes < 0)
-    outward = closed and _turns_alike(faces) and all(_is_inside(points, faces, component, int(k)) for k in cavities)
+    outward = closed and _turns_alike(faces) and all(lies_within(points, faces, component, int(k)) for k in cavities)
     n_euler = len(np.unique(faces)) - len(ends) + len(faces)
     topology = SurfaceCheck(
         closed, two_manifold, outward, n_components, len(cavities),
@@ -155,6 +157,27 @@ def face_components(faces: IntArray, n_points: int) -> IntArray:
     return np.asarray(np.unique(label[faces[:, 0]], return_inverse=True)[1], dtype=np.int64)
 
 
+def lies_within(points: FloatArray, faces: IntArray, component: IntArray, which: int) -> bool:
+    """Return whether a connected surface lies within the others, by the solid angle they span around some of its points."""
+    a, b, c = (points[faces[component != which][:, i]] for i in range(3))
+    places = np.unique(faces[component == which])
+    return all(
+        _solid_angle(a - place, b - place, c - place) > 2.0 * np.pi
+        for place in points[places[:: -(-len(places) // _N_LOOKED_AT)]]
+    )
+
+
+def _solid_angle(a: FloatArray, b: FloatArray, c: FloatArray) -> float:
+    """Return the unsigned solid angle of triangles seen from the origin: 4 pi from within a closed surface, 0 from outside.
+
+    Source: van Oosterom & Strackee, "The solid angle of a plane triangle", IEEE TBME 30 (1983).
+    """
+    la, lb, lc = (np.linalg.norm(v, axis=1) for v in (a, b, c))
+    top = np.einsum("ij,ij->i", a, np.cross(b, c))
+    bottom = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
+    return float(abs(2.0 * np.arctan2(top, bottom).sum()))
+
+
 def _has_one_fan(faces: IntArray, edge: IntArray, n_edges: int) -> bool:
     """Return whether walking from face to face across the edges of a point reaches all its faces, for every point."""
     n_corners = faces.size
@@ -179,13 +202,3 @@ def _turns_alike(faces: IntArray) -> bool:
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     size = int(faces.max()) + 1 if len(faces) else 1
     return len(np.unique(start * size + end)) == len(start)
-
-
-def _is_inside(points: FloatArray, faces: IntArray, component: IntArray, which: int) -> bool:
-    """Return whether a connected surface lies within the others: the solid angle they span around one of its points."""
-    place = points[faces[component == which][0, 0]]
-    a, b, c = (points[faces[component != which][:, i]] - place for i in range(3))
-    la, lb, lc = (np.linalg.norm(v, axis=1) for v in (a, b, c))
-    top = np.einsum("ij,ij->i", a, np.cross(b, c))
-    bottom = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
-    return bool(abs(np.arctan2(top, bottom).sum() / (2.0 * np.pi)) > 0.5)
