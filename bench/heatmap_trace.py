@@ -27,7 +27,7 @@ from vesselgraph.pruning import prune
 from vesselgraph.tracing import trace
 
 KEY = "F1@2"
-UNSEEN = (20, 21, 22, 23)
+UNSEEN = (20, 21, 22, 23, 24)
 THRESHOLDS = (0.08, 0.12, 0.16, 0.2, 0.26, 0.34)
 """Shares of the response's 99.5th percentile in the organ."""
 SIZES = (40, 100)
