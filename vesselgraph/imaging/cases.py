@@ -156,3 +156,21 @@ def require_values(volume: Volume, name: str) -> Volume:
     if array.min() == array.max():
         raise RangeError("an image with something in it", f"{name}, all {array.flat[0]}", "leave the case out")
     return volume
+
+
+def require_slices(volume: Volume, name: str) -> Volume:
+    """Return a volume every slice of which can be looked at: an empty one would be an answer like any other.
+
+    Raises
+    ------
+    RangeError
+        All values of a slice are the same.
+    """
+    flat = volume.array.reshape(len(volume.array), -1)
+    empty = np.flatnonzero(flat.min(1) == flat.max(1))
+    if len(empty):
+        got = f"{len(empty)} of {len(flat)} with one value only in {name}, the first number {empty[0]}"
+        raise RangeError(
+            "slices with something in them", got, "crop them away; margins a resampling has filled are such slices"
+        )
+    return volume

@@ -22,7 +22,7 @@ from vesselgraph.encoders.registry import find_card
 from vesselgraph.encoders.slices import SliceEncoder
 from vesselgraph.errors import InputError
 from vesselgraph.imaging.adapting import adapted
-from vesselgraph.imaging.cases import require_values
+from vesselgraph.imaging.cases import require_slices, require_values
 from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging_config import TrainClassifierConfig
 from vesselgraph.io import read_image
@@ -68,14 +68,15 @@ def prepared(volume: Volume, config: TrainClassifierConfig, backbone: Backbone, 
     Raises
     ------
     RangeError
-        Values are not finite, or all the same.
+        Values are not finite, or all the same, in a slice too where the encoder looks at slices.
     InputError
         The card does not say what the encoder is fed.
     """
     card = backbone.encoder.card.input
     if card is None:
         raise InputError("a card that says what the network is fed", f"{backbone.name} without input", "complete the card")
-    require_values(volume, name or volume.name or "the image")
+    name = name or volume.name or "the image"
+    require_values(volume, name)
     if config.spacing is not None:
         wanted = np.asarray(config.spacing)
         shape = tuple(int(n) for n in np.maximum(1, np.round(volume.extent / wanted)))
@@ -84,7 +85,8 @@ def prepared(volume: Volume, config: TrainClassifierConfig, backbone: Backbone, 
         low, high = (float(one) for one in np.percentile(volume.array, (1.0, 99.0)))
         share = (volume.array.astype(np.float32) - low) / max(high - low, 1e-6)
         volume = volume.with_array((card.low + share * (card.high - card.low)).astype(np.float32))
-    return place(volume, card)
+    placed = place(volume, card)
+    return require_slices(placed, name) if backbone.encoder.card.kind == "2d" else placed
 
 
 def encode(backbone: Backbone, volume: Volume) -> Encoded:
