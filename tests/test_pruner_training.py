@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def run(tmp_path_factory):
 def test_a_run_writes_weights_with_a_card_that_says_everything(run):
     folder, made = run
     assert {path.name for path in folder.iterdir()} == {
-        "graphs", "recipe.toml", "train.csv", "reliability.png", "pruner.safetensors", "pruner.json"
+        "graphs", "recipe.toml", "train.csv", "tensorboard", "reliability.png", "pruner.safetensors", "pruner.json"
     }  # fmt: skip
     card = json.loads((folder / "pruner.json").read_text())
     assert TrainPrunerConfig.build(card["recipe"]) == CONFIG == TrainPrunerConfig.from_toml(folder / "recipe.toml")
@@ -52,7 +53,7 @@ def test_a_run_writes_weights_with_a_card_that_says_everything(run):
     assert "seeds 200000 to 200000" in card["data"]
     assert card["scores"].keys() == made.scores.keys() >= {"f1", "f1_unpruned", "average_precision", "calibration_error"}
     with (folder / "train.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
 def test_a_run_taken_up_gives_the_same_weights_and_makes_no_graph_again(run):
@@ -64,6 +65,33 @@ def test_a_run_taken_up_gives_the_same_weights_and_makes_no_graph_again(run):
     again = train_pruner(CONFIG, folder)
     assert again.weights.read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in (folder / "graphs").iterdir()} == times
+
+
+def test_a_fit_killed_between_epochs_goes_on_to_the_same_weights(run, tmp_path):
+    config = CONFIG.model_copy(update={"n_epochs": 4})
+    for name in ("whole", "killed"):
+        shutil.copytree(run[0] / "graphs", tmp_path / name / "graphs")
+
+    def kill(step, done):
+        # Epochs 1 and 2 are done, the others are not.
+        if step == "fit the pruner" and done == pytest.approx(0.95):
+            raise KeyboardInterrupt
+
+    whole = train_pruner(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_pruner(config, tmp_path / "killed", progress=kill)
+    assert not (tmp_path / "killed" / "pruner.safetensors").exists()
+    other = config.model_copy(update={"rate": 1e-3})
+    with pytest.raises(ConfigError, match="other values of rate"):
+        train_pruner(other, tmp_path / "killed")
+    with pytest.raises(ConfigError, match="perceptron"):
+        train_pruner(config, tmp_path / "killed", kind="perceptron")
+    steps = []
+    gone_on = train_pruner(config, tmp_path / "killed", progress=lambda _, done: steps.append(round(done, 3)))
+    assert gone_on.weights.read_bytes() == whole.weights.read_bytes()
+    assert [done for done in steps if done >= 0.9][:2] == [0.95, 0.975]
+    assert (tmp_path / "killed" / "train.csv").read_text() == (tmp_path / "whole" / "train.csv").read_text()
+    assert not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
 def test_a_traced_study_survives_the_disk_and_is_labelled_by_what_can_be_seen(run):

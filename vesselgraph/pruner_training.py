@@ -5,7 +5,6 @@ Loaded only for training. It knows the stages before the pruner, as :mod:`vessel
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from vesselgraph.config import PruneConfig, RegionConfig, TrainHeatmapConfig
 from vesselgraph.edit import subset
 from vesselgraph.encoders.source import FeatureSource, source_for
-from vesselgraph.errors import OutputError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import predict_heatmap
 from vesselgraph.heatmap.targets import clarity_of
@@ -39,10 +37,11 @@ from vesselgraph.pruning.traced_case import LAYOUT, TracedCase
 from vesselgraph.pruning.weights import PrunerCard, save_pruner
 from vesselgraph.region import region_from_mask
 from vesselgraph.tracing import trace
+from vesselgraph.training import CHECKPOINT, make_run_folder, write_recipe
 from vesselgraph.training_config import StudyRanges
 from vesselgraph.volume import PhaseSet
 
-WEIGHTS, RECIPE, CURVE, RELIABILITY = "pruner.safetensors", "recipe.toml", "train.csv", "reliability.png"
+WEIGHTS, RELIABILITY = "pruner.safetensors", "reliability.png"
 
 _STEP = 0.5
 
@@ -71,9 +70,10 @@ def train_pruner(
     config : TrainPrunerConfig
         The recipe.
     folder : path
-        Gets ``graphs/``, ``recipe.toml``, ``train.csv``, ``reliability.png`` and the weights ``pruner.safetensors`` with their
-        card. Graphs that are there and were made with the same settings are not made again, so a run that was killed goes
-        on where it stopped and gives the same weights (on one machine with one number of threads).
+        Gets ``graphs/``, ``recipe.toml``, ``train.csv``, ``tensorboard/``, ``reliability.png`` and the weights
+        ``pruner.safetensors`` with their card; ``checkpoint.pt`` while it is not finished. Graphs that are there and were made
+        with the same settings are not made again, and a fit goes on after its last epoch, so a run that was killed gives the
+        same weights (on one machine with one number of threads).
     kind : str
         See :func:`~vesselgraph.pruning.learning.make_model`.
     progress : Progress
@@ -82,17 +82,17 @@ def train_pruner(
     Raises
     ------
     CheckpointError
-        The weights of the heatmap network are missing or damaged.
+        The weights of the heatmap network, or the checkpoint, are missing or damaged.
+    ConfigError
+        The folder holds an unfinished run of another recipe.
     OutputError
         The folder cannot be written.
+    BackendUnavailableError
+        TensorBoard is not installed.
     """
     folder = Path(folder)
-    try:
-        (folder / "graphs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"to write into {folder}", error.strerror or str(error), "check the path and its rights") from error
-    with atomic_path(folder / RECIPE) as temporary:
-        temporary.write_text(config.to_toml(), encoding="utf-8")
+    make_run_folder(folder, "graphs")
+    write_recipe(config, folder)
     views, source = planned_studies(config), source_for(config.features)
     traced = []
     for n, view in enumerate(views):
@@ -101,9 +101,10 @@ def train_pruner(
     graphs = [LabelledGraph.of(case, config) for case in traced]
     validation, training = graphs[: config.n_validation], graphs[config.n_validation :]
     learned_from, judged_on = ([graph.as_case(config.told) for graph in part] for part in (training, validation))
-    fit = fit_pruner(learned_from, judged_on, config, kind=kind, progress=lambda step, done: progress(step, 0.9 + 0.1 * done))
+    fit = fit_pruner(
+        learned_from, judged_on, config, kind=kind, folder=folder, progress=lambda step, done: progress(step, 0.9 + 0.1 * done)
+    )
     scores, min_presence = judge_fit(fit, judged_on, validation)
-    _write_curve(fit, folder / CURVE)
     draw_reliability(fit, judged_on, folder / RELIABILITY)
     card = PrunerCard(
         model=kind,
@@ -119,6 +120,8 @@ def train_pruner(
         scores=scores,
     )
     save_pruner(fit, card, folder / WEIGHTS)
+    # What is finished has nothing to go on with; the graphs serve another recipe.
+    (folder / CHECKPOINT).unlink()
     progress("done", 1.0)
     return PrunerTraining(folder / WEIGHTS, scores)
 
@@ -359,10 +362,3 @@ def _heat_weights(config: TrainPrunerConfig) -> str:
         return ""
     # Loads torch and MONAI, which graphs of the ridge filter do without.
     return str(import_module("vesselgraph.heatmap.weights").load_network(config.heatmap.weights)[1].sha256)
-
-
-def _write_curve(fit: Fit, path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(fit.curve[0]))
-        writer.writeheader()
-        writer.writerows(fit.curve)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from vesselgraph.errors import InputError
+from vesselgraph.errors import ConfigError, InputError
 from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.attention import BranchAttention, Zhang2020
 from vesselgraph.subjective_logic import evidence_loss, evidence_of, opinion
+from vesselgraph.training import TRAIN_TABLE, Journal, cosine_share, make_run_folder, read_checkpoint, write_checkpoint
 
 IntArray = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -103,6 +105,7 @@ def fit_pruner(
     config: TrainPrunerConfig | None = None,
     *,
     kind: str = "attention",
+    folder: Path | None = None,
     progress: Progress = silent,
 ) -> Fit:
     """Return a model fitted to cases, chosen and calibrated on others.
@@ -119,6 +122,9 @@ def fit_pruner(
         Sizes, rate, epochs, seed.
     kind : str
         See :func:`make_model`.
+    folder : path, optional
+        Gets ``train.csv``, ``tensorboard/`` and after every epoch ``checkpoint.pt``, from which a fit that was killed goes on
+        to the same weights. Left out, nothing is written.
     progress : Progress
         Called per epoch.
 
@@ -126,35 +132,34 @@ def fit_pruner(
     ------
     InputError
         One of the sets is empty.
+    ConfigError
+        The folder holds an unfinished fit of another recipe or model.
+    CheckpointError
+        Its checkpoint is damaged.
+    BackendUnavailableError
+        TensorBoard is not installed, and there is a folder.
+    OutputError
+        The folder cannot be written.
     """
     config = config or TrainPrunerConfig()
     if not training or not validation:
         raise InputError("training and validation cases", f"{len(training)} and {len(validation)}", "make more cases")
     model = make_model(kind, training[0].features.shape[1], config)
     model.fit_scale(torch.from_numpy(np.concatenate([case.features for case in training])))  # type: ignore[operator]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.n_epochs)
-    rng = np.random.default_rng(config.seed)
-    fit, best, state = Fit(model, 1.0), np.inf, _state(model)
-    for epoch in range(config.n_epochs):
+    run = _Run(kind, config, model)
+    first = 0 if folder is None else run.take_up(folder)
+    journal = None if folder is None else Journal(folder, first, unit="epoch")
+    for epoch in range(first, config.n_epochs):
         progress("fit the pruner", epoch / config.n_epochs)
-        model.train()
-        # Evidence is found before it is doubted.
-        losses, pull = [], config.pull * min(1.0, epoch / max(0.5 * config.n_epochs, 1.0))
-        for i in rng.permutation(len(training)):
-            optimizer.zero_grad()
-            loss = _loss(model(*_inputs(training[i], rng, config.feature_noise)), training[i], pull)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-        value = float(np.mean([_loss(_predict(model, case), case, config.pull) for case in validation]))
-        rate = float(schedule.get_last_lr()[0])
-        fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
-        schedule.step()
-        if value < best:
-            best, state = value, _state(model)
-    model.load_state_dict(state)
+        run.epoch(epoch, training, validation)
+        if folder is not None and journal is not None:
+            row = run.fit.curve[-1]
+            journal.row(TRAIN_TABLE, epoch + 1, {name: row[name] for name in ("rate", "training", "validation")})
+            run.save(folder)
+    if journal is not None:
+        journal.close()
+    fit = run.fit
+    model.load_state_dict(run.chosen)
     model.eval()
     fit.temperature = best_temperature(
         np.concatenate([_logits(_predict(model, case)).numpy() for case in validation]),
@@ -163,6 +168,66 @@ def fit_pruner(
     )
     progress("fit the pruner", 1.0)
     return fit
+
+
+class _Run:
+    """A fit under way: everything its next epoch depends on."""
+
+    def __init__(self, kind: str, config: TrainPrunerConfig, model: nn.Module) -> None:
+        self.kind, self.config, self.fit = kind, config, Fit(model, 1.0)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        self.rng = np.random.default_rng(config.seed)
+        self.lowest, self.chosen = float("inf"), _state(model)
+
+    def epoch(self, epoch: int, training: Sequence[PrunerCase], validation: Sequence[PrunerCase]) -> None:
+        """Take one step a training case, then see whether the weights are the best so far."""
+        config, model = self.config, self.fit.model
+        rate = config.rate * cosine_share(epoch / config.n_epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        model.train()
+        # Evidence is found before it is doubted.
+        losses, pull = [], config.pull * min(1.0, epoch / max(0.5 * config.n_epochs, 1.0))
+        for i in self.rng.permutation(len(training)):
+            self.optimizer.zero_grad()
+            loss = _loss(model(*_inputs(training[i], self.rng, config.feature_noise)), training[i], pull)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            self.optimizer.step()
+            losses.append(float(loss.detach()))
+        value = float(np.mean([_loss(_predict(model, case), case, config.pull) for case in validation]))
+        self.fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
+        if value < self.lowest:
+            self.lowest, self.chosen = value, _state(model)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint; with the states of both generators, as order and noise go on in one stream."""
+        state = {
+            "kind": self.kind,
+            "model": self.fit.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order": self.rng.bit_generator.state,
+            "dropout": torch.get_rng_state(),
+            "lowest": self.lowest,
+            "chosen": self.chosen,
+            "curve": self.fit.curve,
+        }
+        write_checkpoint(state, self.config, folder)
+
+    def take_up(self, folder: Path) -> int:
+        """Go on from the checkpoint if there is one; return the epochs done."""
+        make_run_folder(folder)
+        state = read_checkpoint(self.config, folder, ())
+        if state is None:
+            return 0
+        if state["kind"] != self.kind:
+            raise ConfigError("the model the checkpoint was made with", self.kind, f"choose {state['kind']} or another folder")
+        self.fit.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["order"]
+        torch.set_rng_state(state["dropout"])
+        self.lowest, self.chosen, self.fit.curve = state["lowest"], state["chosen"], state["curve"]
+        return len(self.fit.curve)
 
 
 def best_temperature(logit: Float32, presence: Float32, weight: Float32) -> float:
