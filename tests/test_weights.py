@@ -19,8 +19,14 @@ class Card(WeightsCard):
     width: int
 
 
-class OtherCard(Card):
+class OtherCard(WeightsCard):
     KIND: ClassVar[str] = "other toy"
+
+    height: int
+
+
+class LaterCard(Card):
+    VERSION: ClassVar[int] = 4
 
 
 @pytest.fixture
@@ -65,8 +71,20 @@ def test_an_unreadable_card_is_told(written, before, after):
 
 
 def test_a_card_of_another_kind_is_refused(written):
-    with pytest.raises(CheckpointError, match="kind other toy, version 3; got kind toy"):
+    with pytest.raises(CheckpointError, match=r"other toy weights; got toy weights in .*name a file of other toy weights"):
         read_card(written, OtherCard, "")
+
+
+def test_a_card_of_another_version_is_refused(written):
+    with pytest.raises(CheckpointError, match=r"toy weights of version 4; got version 3.*trained with this version"):
+        read_card(written, LaterCard, "")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '"toy"'])
+def test_a_card_that_does_not_say_of_what_it_is_is_refused(written, text):
+    written.with_suffix(".json").write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError, match="nothing that says what the weights are of"):
+        read_card(written, Card, "")
 
 
 def test_weights_of_another_card_are_refused(written, tmp_path):

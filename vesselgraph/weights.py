@@ -6,12 +6,13 @@ Loaded only where something learned is asked for: it needs torch.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -92,21 +93,31 @@ def read_card(path: str | Path, card: type[CardT], advice: str) -> CardT:
         )
     beside = file.with_suffix(".json")
     try:
-        found = card.model_validate_json(beside.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        text = beside.read_text(encoding="utf-8")
+        said = json.loads(text)
+        if not isinstance(said, dict) or "kind" not in said:
+            raise ValueError("nothing that says what the weights are of")
+        # Cards of other kinds have other fields: the kind is what is wrong with them.
+        _require_kind(said["kind"], said.get("version"), card, beside)
+        return card.model_validate_json(text)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise CheckpointError(
             f"the card of the weights at {beside}",
             reason,
             "keep the .safetensors and the .json together",
         ) from error
-    if (found.kind, found.version) != (card.KIND, card.VERSION):
+
+
+def _require_kind(kind: object, version: object, card: type[WeightsCard], path: Path) -> None:
+    if kind != card.KIND:
+        raise CheckpointError(f"{card.KIND} weights", f"{kind} weights in {path}", f"name a file of {card.KIND} weights")
+    if version != card.VERSION:
         raise CheckpointError(
-            f"a card of kind {card.KIND}, version {card.VERSION}",
-            f"kind {found.kind}, version {found.version}",
+            f"{card.KIND} weights of version {card.VERSION}",
+            f"version {version} in {path}",
             "use weights trained with this version",
         )
-    return found
 
 
 def read_weights(path: str | Path, card: WeightsCard) -> dict[str, torch.Tensor]:

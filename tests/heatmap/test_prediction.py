@@ -221,7 +221,7 @@ def test_damaged_weights_are_refused(weights, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "words"),
-    [('"kind": "heatmap"', '"kind": "pruner"', "kind pruner"), ('"step"', '"stop"', "card"), ("{", "", "card")],
+    [('"kind": "heatmap"', '"kind": "pruner"', "got pruner weights"), ('"step"', '"stop"', "card"), ("{", "", "card")],
 )
 def test_a_wrong_card_is_refused(weights, tmp_path, before: str, after: str, words: str) -> None:
     path = copied(weights, tmp_path)

@@ -108,7 +108,7 @@ def test_heat_of_another_kind_is_refused_before_work_starts(weights):
     ("change", "match"),
     [
         ({"sha256": "0" * 64}, "SHA-256"),
-        ({"kind": "heatmap"}, "kind pruner"),
+        ({"kind": "heatmap"}, "pruner weights; got heatmap weights"),
         ({"version": 9}, "version 9"),
         ({"features": ["heat.mean"]}, "model the card describes"),
         ({"surprise": 1}, "keep the .safetensors and the .json together"),
