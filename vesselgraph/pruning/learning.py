@@ -215,7 +215,17 @@ class _Run:
         write_checkpoint(state, self.config, folder)
 
     def take_up(self, folder: Path) -> int:
-        """Go on from the checkpoint if there is one; return the epochs done."""
+        """Go on from the checkpoint if there is one; return the epochs done.
+
+        Raises
+        ------
+        ConfigError
+            It is of another recipe or model.
+        CheckpointError
+            It is damaged.
+        OutputError
+            The folder cannot be written.
+        """
         make_run_folder(folder)
         state = read_checkpoint(self.config, folder, ())
         if state is None:
