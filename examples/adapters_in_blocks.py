@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from adapters_on_slabs import told
 from slabs_of_ct import generated
 
 import vesselgraph as vg
@@ -37,9 +38,7 @@ def main(manifest: Path, out: Path, *settings: str) -> dict[str, float]:
     shown = vg.read_image(next(iter(read_case_list(manifest).of("test")[0].images.values())))
     for name, config in zip(ARMS, configs, strict=True):
         training = train_classifier(config, out / name.replace(" ", "-"), backbone=backbone)
-        labels = {label: row["auc"] for label, row in training.scores.items() if "ece" in row}
-        found[name] = float(np.mean(list(labels.values())))
-        print(f"{name}: {training.n_parameters} parameters; AUC", ", ".join(f"{key} {auc:.3f}" for key, auc in labels.items()))
+        found[name] = told(name, training)
         classifier.add(name, *load_task(training.weights, backbone)[::2])
         said.append(classifier.classify(shown, "frozen").probability)
     assert np.array_equal(*said), "one task moved the other"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from slabs_of_ct import generated
 
-from vesselgraph.imaging import train_classifier
+from vesselgraph.imaging import ClassifierTraining, train_classifier
 from vesselgraph.imaging.looking import load_backbone
 from vesselgraph.imaging_config import TrainClassifierConfig
 
@@ -33,10 +33,14 @@ def main(manifest: Path, out: Path, *settings: str) -> dict[str, float]:
     for name, plugin in ARMS.items():
         config = TrainClassifierConfig.build(overrides=[*common, *(f"plugin.{one}" for one in plugin)])
         training = train_classifier(config, out / name.replace(" ", "-").replace(",", ""), backbone=backbone)
-        labels = {label: row["auc"] for label, row in training.scores.items() if "ece" in row}
-        found[name] = float(np.mean(list(labels.values())))
-        print(f"{name}: {training.n_parameters} parameters; AUC", ", ".join(f"{key} {auc:.3f}" for key, auc in labels.items()))
+        found[name] = told(name, training)
     return found
+
+
+def told(name: str, training: ClassifierTraining) -> float:
+    labels = {label: row["auc"] for label, row in training.scores.items() if "ece" in row}
+    print(f"{name}: {training.n_parameters} parameters; AUC", ", ".join(f"{key} {auc:.3f}" for key, auc in labels.items()))
+    return float(np.mean(list(labels.values())))
 
 
 if __name__ == "__main__":
