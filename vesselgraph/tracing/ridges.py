@@ -29,8 +29,9 @@ SIGMA_VOX = 0.8
 _LEAST_RATIO = 0.5
 _REACH = 2
 _MARGIN = _REACH + 1
-_TILE = (12, 12, 64)
+_TILE = (16, 16, 128)
 _LOT = 64
+_ONE = np.uint64(1)
 
 
 def _gaussian(sigma: float) -> NDArray[np.float32]:
@@ -85,17 +86,22 @@ def largest_eigenvalue(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
 @njit(inline="always")
 def slopes_at(field, z, y, x):  # type: ignore[no-untyped-def]
     """Return slope (3) and second derivatives (zz, yy, xx, zy, zx, yx) of a field at an inner voxel by central differences."""
+    # Numbers without a sign are looked up as they are, others are first asked whether they count from the end.
+    z, y, x = np.uint64(z), np.uint64(y), np.uint64(x)
+    z0, y0, x0, z1, y1, x1 = z - _ONE, y - _ONE, x - _ONE, z + _ONE, y + _ONE, x + _ONE
     here = field[z, y, x]
+    low0, low1, low2 = field[z0, y, x], field[z, y0, x], field[z, y, x0]
+    high0, high1, high2 = field[z1, y, x], field[z, y1, x], field[z, y, x1]
     return (
-        0.5 * (field[z + 1, y, x] - field[z - 1, y, x]),
-        0.5 * (field[z, y + 1, x] - field[z, y - 1, x]),
-        0.5 * (field[z, y, x + 1] - field[z, y, x - 1]),
-        field[z + 1, y, x] + field[z - 1, y, x] - 2.0 * here,
-        field[z, y + 1, x] + field[z, y - 1, x] - 2.0 * here,
-        field[z, y, x + 1] + field[z, y, x - 1] - 2.0 * here,
-        0.25 * (field[z + 1, y + 1, x] - field[z + 1, y - 1, x] - field[z - 1, y + 1, x] + field[z - 1, y - 1, x]),
-        0.25 * (field[z + 1, y, x + 1] - field[z + 1, y, x - 1] - field[z - 1, y, x + 1] + field[z - 1, y, x - 1]),
-        0.25 * (field[z, y + 1, x + 1] - field[z, y + 1, x - 1] - field[z, y - 1, x + 1] + field[z, y - 1, x - 1]),
+        0.5 * (high0 - low0),
+        0.5 * (high1 - low1),
+        0.5 * (high2 - low2),
+        high0 + low0 - 2.0 * here,
+        high1 + low1 - 2.0 * here,
+        high2 + low2 - 2.0 * here,
+        0.25 * (field[z1, y1, x] - field[z1, y0, x] - field[z0, y1, x] + field[z0, y0, x]),
+        0.25 * (field[z1, y, x1] - field[z1, y, x0] - field[z0, y, x1] + field[z0, y, x0]),
+        0.25 * (field[z, y1, x1] - field[z, y1, x0] - field[z, y0, x1] + field[z, y0, x0]),
     )
 
 
@@ -156,7 +162,7 @@ def _measure_all(own, voxels, corner, shape, field, base, share, lot, value, dis
         for m in range(n):
             v = own[first + m]
             z, y, x = voxels[v, 0], voxels[v, 1], voxels[v, 2]
-            k, j, i = z - corner[0], y - corner[1], x - corner[2]
+            k, j, i = np.uint64(z - corner[0]), np.uint64(y - corner[1]), np.uint64(x - corner[2])
             value[v] = field[k, j, i]
             found = slopes_at(field, k, j, i)
             for row in range(9):
@@ -244,27 +250,26 @@ def _extend_block(corner, size, shape, block):  # type: ignore[no-untyped-def]
                     block[k, j, i] = block[near_k, near_j, near_i]
 
 
+@njit(inline="always")
+def _smooth_line(far_low, low, here, high, far_high, target, n):  # type: ignore[no-untyped-def]
+    for i in range(n):
+        target[i] = _W0 * here[i] + _W1 * (low[i] + high[i]) + _W2 * (far_low[i] + far_high[i])
+
+
 @njit(cache=True, nogil=True)
 def _smooth_block(size, block, other):  # type: ignore[no-untyped-def]
     """Smooth a block, of which the outermost two layers are lost; the result is in ``other``."""
+    # Lines are cut out first: only then is it known that no index is negative, and a line is smoothed several voxels at once.
     for k in range(_REACH, size[0] - _REACH):
         for j in range(size[1]):
-            for i in range(size[2]):
-                near = block[k - 1, j, i] + block[k + 1, j, i]
-                far = block[k - 2, j, i] + block[k + 2, j, i]
-                other[k, j, i] = _W0 * block[k, j, i] + _W1 * near + _W2 * far
+            _smooth_line(block[k - 2, j], block[k - 1, j], block[k, j], block[k + 1, j], block[k + 2, j], other[k, j], size[2])
     for k in range(_REACH, size[0] - _REACH):
         for j in range(_REACH, size[1] - _REACH):
-            for i in range(size[2]):
-                near = other[k, j - 1, i] + other[k, j + 1, i]
-                far = other[k, j - 2, i] + other[k, j + 2, i]
-                block[k, j, i] = _W0 * other[k, j, i] + _W1 * near + _W2 * far
+            _smooth_line(other[k, j - 2], other[k, j - 1], other[k, j], other[k, j + 1], other[k, j + 2], block[k, j], size[2])
     for k in range(_REACH, size[0] - _REACH):
         for j in range(_REACH, size[1] - _REACH):
-            for i in range(_REACH, size[2] - _REACH):
-                near = block[k, j, i - 1] + block[k, j, i + 1]
-                far = block[k, j, i - 2] + block[k, j, i + 2]
-                other[k, j, i] = _W0 * block[k, j, i] + _W1 * near + _W2 * far
+            line = block[k, j]
+            _smooth_line(line, line[1:], line[2:], line[3:], line[4:], other[k, j, _REACH:], size[2] - 2 * _REACH)
 
 
 @njit(cache=True, nogil=True)
