@@ -183,6 +183,14 @@ def test_a_pattern_that_misses_raises(encoder):
         matching_modules(encoder.network, "(")
 
 
+@pytest.mark.parametrize("add", [add_lora, add_molre])
+def test_layers_that_are_read_and_never_called_are_refused(add):
+    """torch's own attention takes the weight of its last layer without calling it: an adapter there would do nothing."""
+    network = nn.ModuleDict({"attn": nn.MultiheadAttention(8, 2)})
+    with pytest.raises(InputError, match=r"got attn\.out_proj, whose weight .* reads past it"):
+        add(network, r"attn\.out_proj", n_modules=1, rank=2, alpha=2)
+
+
 def test_patches_can_be_adapted_too(encoder):
     names = add_lora(encoder.network, r".*patch_embeddings\.projection", n_modules=1, rank=2, alpha=4, kinds=(nn.Conv2d,))
     assert names == ["embeddings.patch_embeddings.projection"]

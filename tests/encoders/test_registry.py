@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from tests.encoders.tiny import for_builder
+from vesselgraph.cli import encoding
 from vesselgraph.cli.app import app
 from vesselgraph.encoders.key_names import from_timm_vit
 from vesselgraph.encoders.loading import make_encoder
@@ -51,7 +53,7 @@ LISTED = {
 @pytest.mark.parametrize("card", MADE, ids=lambda card: card.name)
 def test_the_network_has_the_parameters_of_its_card(card):
     """Built with its real configuration, on a device that keeps no values."""
-    pytest.importorskip("transformers")
+    for_builder(card.builder)
     with torch.device("meta"):
         encoder = make_encoder(card)
     made = sum(one.numel() for one in encoder.network.parameters())
@@ -180,6 +182,14 @@ def test_command_lists_and_shows():
     assert "flash-attn" in shown
     facts = json.loads(run.invoke(app, ["encoders", "info", "astra-resnet152", "--json"]).stdout)
     assert facts["weights"]["sha256"].startswith("d793f6bb")
+
+
+@pytest.mark.parametrize(("library", "extra"), [("transformers", "encoders"), ("timm", "zoo"), ("open_clip", "zoo")])
+def test_the_list_says_which_extra_a_network_needs(library, extra, monkeypatch):
+    monkeypatch.setattr(encoding, "find_spec", lambda name: None if name == library else object())
+    rows = json.loads(CliRunner().invoke(app, ["encoders", "list", "--json"]).stdout)
+    needy = {CARDS[row["name"]].builder for row in rows if row["here"] == f"needs extra {extra}"}
+    assert needy == {library.replace("_", "-")}
 
 
 @pytest.mark.parametrize("card", [one for one in MADE if one.config.get("reading") == "tokens"], ids=lambda card: card.name)

@@ -1,5 +1,7 @@
 """Small encoders with random weights, one of each family that transformers brings."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -101,6 +103,18 @@ FAMILIES = {
         56,
     ),
 }
+
+
+def for_builder(builder):
+    """Skip the test unless the library this builder takes its networks from can be used here."""
+    if builder not in {"timm", "open-clip"}:
+        pytest.importorskip("transformers")
+        return
+    library = builder.replace("-", "_")
+    try:
+        import_module(library)
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"{library} needs a torchvision of torch's release, and is no part of these tests' environment: {error}")
 
 
 def card_of(family, **more):

@@ -22,9 +22,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NameArgument = Annotated[str, typer.Argument(help="Name of an encoder.")]
 
 
+# The library a network is made by, and the extra that brings it.
+_LIBRARIES = {"transformers": ("transformers", "encoders"), "timm": ("timm", "zoo"), "open-clip": ("open_clip", "zoo")}
+
+
 def _here(card: EncoderCard) -> str:
     if not card.is_constructible:
         return "card only"
+    library, extra = _LIBRARIES.get(card.builder, ("", ""))
+    if library and find_spec(library) is None:
+        return f"needs extra {extra}"
     modules = {one.partition("/")[0] for one in card.weights.files}
     if modules and all(find_spec(module) for module in modules):
         return "weights installed"

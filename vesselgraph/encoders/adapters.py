@@ -229,6 +229,11 @@ def _counted(network: nn.Module, pattern: str, n_modules: int, kinds: tuple[type
             f"{len(names)}, {names[:5]}",
             f"layers of this kind are called like {near}",
         )
+    for name in names:
+        if isinstance(network.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
+            raise InputError(
+                "layers that are called", f"{name}, whose weight nn.MultiheadAttention reads past it", "adapt other layers"
+            )
     return names
 
 

@@ -22,6 +22,7 @@ from vesselgraph.encoders.registry import find_card
 from vesselgraph.encoders.slices import SliceEncoder
 from vesselgraph.encoders.towers import transformers_tower
 from vesselgraph.encoders.volumes import ConvEncoder
+from vesselgraph.encoders.zoo_towers import open_clip_tower, timm_tower
 from vesselgraph.errors import CheckpointError, InputError
 
 AnyEncoder = SliceEncoder | ConvEncoder
@@ -32,10 +33,20 @@ def _transformers(card: EncoderCard, config: SliceConfig | None) -> SliceEncoder
     return SliceEncoder(transformers_tower(card.config), card, config)
 
 
+def _timm(card: EncoderCard, config: SliceConfig | None) -> SliceEncoder:
+    return SliceEncoder(timm_tower(card), card, config)
+
+
+def _open_clip(card: EncoderCard, config: SliceConfig | None) -> SliceEncoder:
+    return SliceEncoder(open_clip_tower(card), card, config)
+
+
 _SLICES: Mapping[str, Callable[[EncoderCard, SliceConfig | None], SliceEncoder]] = {
     "transformers": _transformers,
     "efficientnet": efficientnet_encoder,
     "monai-slices": monai_slice_encoder,
+    "timm": _timm,
+    "open-clip": _open_clip,
 }
 _VOLUMES: Mapping[str, Callable[[EncoderCard, TileConfig | None], ConvEncoder]] = {
     "inflated-resnet": inflated_resnet_encoder,

@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from vesselgraph.encoders import cards_2d, cards_3d, cards_listed, cards_segmentation
+from vesselgraph.encoders import cards_2d, cards_3d, cards_listed, cards_segmentation, cards_zoo
 from vesselgraph.encoders.card import EncoderCard
 from vesselgraph.errors import InputError
 
-_ALL = (*cards_2d.ALL, *cards_3d.ALL, *cards_listed.ALL, *cards_segmentation.ALL)
+_ALL = (*cards_2d.ALL, *cards_3d.ALL, *cards_listed.ALL, *cards_segmentation.ALL, *cards_zoo.ALL)
 
 CARDS: Mapping[str, EncoderCard] = MappingProxyType({card.name: card for card in _ALL})
 """Cards by name, in the order they are listed."""

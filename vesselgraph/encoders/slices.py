@@ -14,6 +14,7 @@ from vesselgraph.encoders.card import EncoderCard, InputCard
 from vesselgraph.encoders.encoded import Encoded, FeatureMap, Triple
 from vesselgraph.encoders.sampling import resampled_map
 from vesselgraph.encoders.towers import ChainTower, Seen, TransformersTower
+from vesselgraph.encoders.zoo_towers import HookedTower
 from vesselgraph.errors import InputError, ShapeError
 from vesselgraph.space import Space
 
@@ -30,7 +31,7 @@ class SliceEncoder(nn.Module):
 
     Parameters
     ----------
-    tower : TransformersTower or ChainTower
+    tower : TransformersTower, HookedTower or ChainTower
     card : EncoderCard
     config : SliceConfig
 
@@ -44,7 +45,9 @@ class SliceEncoder(nn.Module):
     AnyMC3D, arXiv 2512.12887: slices of one axis, a frozen 2-D model. The restacking and the three directions are ours.
     """
 
-    def __init__(self, tower: TransformersTower | ChainTower, card: EncoderCard, config: SliceConfig | None = None) -> None:
+    def __init__(
+        self, tower: TransformersTower | HookedTower | ChainTower, card: EncoderCard, config: SliceConfig | None = None
+    ) -> None:
         super().__init__()
         config = config or SliceConfig()
         if card.input is None:

@@ -32,7 +32,7 @@ def adapted_layers(network: nn.Module, card: EncoderCard, config: PluginConfig) 
             raise ConfigError("plugin.n_layers with plugin.layers", "0", "say how many layers the expression fits")
         return config.layers, config.n_layers
     attention = matching_modules(network, _ATTENTION)
-    n_blocks = int(card.config.get("settings", {}).get("num_hidden_layers", 0))
+    n_blocks = int(card.config.get("n_blocks", card.config.get("settings", {}).get("num_hidden_layers", 0)))
     if attention and n_blocks:
         patches = matching_modules(network, ".*", (nn.Conv2d,))[:1] if config.adapter == "lora" else []
         # Either four projections a block or a fused one with its output; anything else is a name that was not foreseen.
