@@ -47,6 +47,15 @@ def test_unknown_radii_and_missing_columns_are_dashes():
     assert cells(tables.trees_table(graph)) == [("1", "1", "0", "2", "3.0", "-", "-", "-")]
 
 
+def test_branches_that_were_judged_with_evidence_tell_their_uncertainty():
+    graph = fork()
+    doubt = np.linspace(0.25, 0.75, graph.n_edges)
+    table = tables.branches_table(graph.with_columns(edge={"uncertainty": doubt}))
+    place = [column.title for column in table.columns].index("Uncertainty")
+    assert [row.cells[place] for row in table.rows] == [f"{doubt[row.key]:.2f}" for row in table.rows]
+    assert "Uncertainty" not in [column.title for column in tables.branches_table(graph).columns]
+
+
 def test_key_figures():
     mesh = ball(40, 10.0)
     figures = {figure.label: figure.value for figure in tables.key_figures(fork(), mesh, check_surface(mesh))}

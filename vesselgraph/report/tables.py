@@ -152,13 +152,14 @@ BRANCH_COLUMNS = (
     Column("Score", "How sure the branch is, 0 to 1."),
     Column("Found by", "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal.", is_number=False),
 )
+UNCERTAINTY = Column("Uncertainty", "Share of the opinion behind the score that no evidence covers, 0 to 1.")
 
 
 def branches_table(graph: VesselGraph, max_rows: int = MAX_BRANCH_ROWS) -> Table:
-    """Return one row a branch, the longest ``max_rows`` of them."""
+    """Return one row a branch, the longest ``max_rows`` of them; with its uncertainty where the pruner told one."""
     trees, radius, score = tree_of_edge(graph), mean_radius(graph), branch_score(graph)
     names, colours, bend = name_of_edge(graph), colour_of_edge(graph), tortuosity(graph)
-    generator = graph.edge_data.get("generator")
+    generator, doubt = graph.edge_data.get("generator"), graph.edge_data.get("uncertainty")
     rows = []
     for edge in np.argsort(-graph.edge_length, kind="stable")[:max_rows]:
         cells = (
@@ -169,9 +170,10 @@ def branches_table(graph: VesselGraph, max_rows: int = MAX_BRANCH_ROWS) -> Table
             number(bend[edge], 2),
             number(score[edge], 2),
             "-" if generator is None else generator_text(int(generator[edge])),
+            *(() if doubt is None else (number(doubt[edge], 2),)),
         )
         rows.append(Row(cells, key=int(edge), colour=TREE_COLOURS[colours[edge]]))
-    return _table(BRANCH_COLUMNS, rows, graph.n_edges)
+    return _table((*BRANCH_COLUMNS, *(() if doubt is None else (UNCERTAINTY,))), rows, graph.n_edges)
 
 
 def generator_text(flags: int) -> str:
