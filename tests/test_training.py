@@ -8,7 +8,16 @@ import torch
 
 from vesselgraph.errors import CheckpointError, ConfigError, OutputError
 from vesselgraph.imaging_config import TrainClassifierConfig
-from vesselgraph.training import CHECKPOINT, Journal, cosine_share, make_run_folder, read_checkpoint, write_checkpoint
+from vesselgraph.training import (
+    CHECKPOINT,
+    TRAIN_TABLE,
+    Journal,
+    cosine_share,
+    make_run_folder,
+    read_checkpoint,
+    run_epochs,
+    write_checkpoint,
+)
 
 CONFIG = TrainClassifierConfig(rate=0.01)
 
@@ -82,6 +91,32 @@ def test_a_new_run_keeps_nothing_of_an_older_one(tmp_path, left):
     journal.row("train.csv", 1, {"loss": 1.0})
     journal.close()
     assert (tmp_path / "train.csv").read_text(encoding="utf-8").split() == ["step,loss", "1,1"]
+
+
+def test_epochs_are_journalled_saved_and_told(tmp_path):
+    told, saved = [], []
+
+    def save(n_done, folder):
+        saved.append((n_done, folder))
+
+    def progress(what, share):
+        told.append((what, share))
+
+    run_epochs(2, 7, lambda epoch: {"rate": 0.5, "loss": 10.0 - epoch}, save, folder=tmp_path, save_every=3, progress=progress)
+    assert saved == [(3, tmp_path), (6, tmp_path), (7, tmp_path)]
+    assert told[0] == ("epoch 3 of 7, loss 8.0000", pytest.approx(3 / 7))
+    assert told[-1] == ("epoch 7 of 7, loss 4.0000", 1.0)
+    with (tmp_path / TRAIN_TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["rate"], float(row["loss"])) for row in rows] == [(str(n), "0.5", 11.0 - n) for n in range(3, 8)]
+
+
+def test_without_a_folder_epochs_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    taken = []
+    run_epochs(0, 3, lambda epoch: taken.append(epoch) or {"loss": 1.0}, lambda *_: pytest.fail("saved"), folder=None)
+    assert taken == [0, 1, 2]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):

@@ -1,4 +1,4 @@
-"""What every training shares: a folder with its recipe, a journal, checkpoints to go on from, and the fall of the rate.
+"""What trainings share: a folder with its recipe, a journal, checkpoints to go on from, the loop over epochs, the rate's fall.
 
 Loaded only for training: it needs torch, and for the journal TensorBoard (the extra ``train``).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from vesselgraph.errors import BackendUnavailableError, CheckpointError, ConfigError, OutputError
 from vesselgraph.io.atomic import atomic_path
+from vesselgraph.progress import Progress, silent
 from vesselgraph.stage_config import StageConfig
 
 CHECKPOINT, RECIPE, TRAIN_TABLE = "checkpoint.pt", "recipe.toml", "train.csv"
@@ -111,6 +112,49 @@ def cosine_share(done: float, last: float = 0.0) -> float:
     [1.0, 0.6, 0.2, 0.2]
     """
     return last + (1.0 - last) * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+def run_epochs(
+    first: int,
+    n_epochs: int,
+    take: Callable[[int], Mapping[str, float]],
+    save: Callable[[int, Path], None],
+    *,
+    folder: Path | None,
+    save_every: int = 1,
+    progress: Progress = silent,
+) -> None:
+    """Run the epochs of a training that counts in epochs: figures to the journal, checkpoints, word of how far it is.
+
+    Parameters
+    ----------
+    first, n_epochs : int
+        Epochs done before, and to be done in all.
+    take : function
+        Trains for one epoch, counted from 0, and returns its figures.
+    save : function
+        Writes the checkpoint, told how many epochs are done and the folder; asked every ``save_every`` epochs and at the end.
+    folder : Path, optional
+        Of the run; left out, there is neither journal nor checkpoint.
+    progress : Progress
+        Told the figures of each epoch, without the rate.
+
+    Raises
+    ------
+    BackendUnavailableError
+        TensorBoard is not installed, and there is a folder.
+    """
+    journal = None if folder is None else Journal(folder, first, unit="epoch")
+    for done in range(first + 1, n_epochs + 1):
+        figures = take(done - 1)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items() if name != "rate")
+        progress(f"epoch {done} of {n_epochs}, {told}", done / n_epochs)
+        if folder is not None and journal is not None:
+            journal.row(TRAIN_TABLE, done, figures)
+            if done % save_every == 0 or done == n_epochs:
+                save(done, folder)
+    if journal is not None:
+        journal.close()
 
 
 class Journal:

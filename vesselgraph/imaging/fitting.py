@@ -17,7 +17,7 @@ from vesselgraph.imaging.plugin import TaskPlugin
 from vesselgraph.imaging.weights import fill
 from vesselgraph.imaging_config import TrainClassifierConfig
 from vesselgraph.progress import Progress, silent
-from vesselgraph.training import TRAIN_TABLE, Journal, cosine_share, make_run_folder, read_checkpoint, write_checkpoint
+from vesselgraph.training import cosine_share, make_run_folder, read_checkpoint, run_epochs, write_checkpoint
 
 _ORDER, _CASE = range(2)
 _MAY_CHANGE = {"checkpoint_epochs", "n_resamples", "groups"}
@@ -55,31 +55,35 @@ def fit_plugin(plugin: TaskPlugin, fit: Fit, examples: Examples, *, progress: Pr
     config = fit.config
     optimizer = _optimizer(plugin, config)
     first = _take_up(plugin, optimizer, fit)
-    journal = None if fit.folder is None else Journal(fit.folder, first, unit="epoch")
-    n_cases = len(fit.labels)
     plugin.train()
-    for epoch in range(first, config.n_epochs):
-        order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(n_cases).tolist()
-        share = cosine_share(epoch / config.n_epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = group["first_rate"] * share
-        total = 0.0
-        for start in range(0, n_cases, config.batch):
-            chosen = order[start : start + config.batch]
-            total += _step(plugin, optimizer, fit, examples, chosen, epoch) * len(chosen)
-        if journal is not None:
-            journal.row(TRAIN_TABLE, epoch + 1, {"rate": config.rate * share, "loss": total / n_cases})
-        progress(f"epoch {epoch + 1} of {config.n_epochs}, loss {total / n_cases:.4f}", (epoch + 1) / config.n_epochs)
-        if (epoch + 1) % config.checkpoint_epochs == 0 or epoch + 1 == config.n_epochs:
-            _save(plugin, optimizer, fit, epoch + 1)
-    if journal is not None:
-        journal.close()
+    run_epochs(
+        first,
+        config.n_epochs,
+        lambda epoch: _epoch(plugin, optimizer, fit, examples, epoch),
+        lambda n_done, folder: _save(plugin, optimizer, fit, n_done, folder),
+        folder=fit.folder,
+        save_every=config.checkpoint_epochs,
+        progress=progress,
+    )
     return plugin.eval()
 
 
 def case_rng(config: TrainClassifierConfig, epoch: int, number: int) -> np.random.Generator:
     """Return the generator of everything drawn for one case in one epoch."""
     return np.random.default_rng([config.seed, _CASE, epoch, number])
+
+
+def _epoch(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit, examples: Examples, epoch: int) -> dict[str, float]:
+    config, n_cases = fit.config, len(fit.labels)
+    order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(n_cases).tolist()
+    share = cosine_share(epoch / config.n_epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = group["first_rate"] * share
+    total = 0.0
+    for start in range(0, n_cases, config.batch):
+        chosen = order[start : start + config.batch]
+        total += _step(plugin, optimizer, fit, examples, chosen, epoch) * len(chosen)
+    return {"rate": config.rate * share, "loss": total / n_cases}
 
 
 def _step(
@@ -111,17 +115,15 @@ def _optimizer(plugin: TaskPlugin, config: TrainClassifierConfig) -> torch.optim
     )
 
 
-def _save(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit, epoch: int) -> None:
-    if fit.folder is None:
-        return
+def _save(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit, n_done: int, folder: Path) -> None:
     state = {
         "plugin": plugin.state(),
         "decoder": {} if plugin.decoder is None else plugin.decoder.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "epoch": epoch,
+        "epoch": n_done,
         "labels": fit.labels.cpu(),
     }
-    write_checkpoint(state, fit.config, fit.folder)
+    write_checkpoint(state, fit.config, folder)
 
 
 def _take_up(plugin: TaskPlugin, optimizer: torch.optim.Optimizer, fit: Fit) -> int:

@@ -21,7 +21,7 @@ from vesselgraph.progress import Progress, silent
 from vesselgraph.pruner_config import TrainPrunerConfig
 from vesselgraph.pruning.attention import BranchAttention, Zhang2020
 from vesselgraph.subjective_logic import evidence_loss, evidence_of, opinion
-from vesselgraph.training import TRAIN_TABLE, Journal, cosine_share, make_run_folder, read_checkpoint, write_checkpoint
+from vesselgraph.training import cosine_share, make_run_folder, read_checkpoint, run_epochs, write_checkpoint
 
 IntArray = NDArray[np.int64]
 Float32 = NDArray[np.float32]
@@ -148,16 +148,14 @@ def fit_pruner(
     model.fit_scale(torch.from_numpy(np.concatenate([case.features for case in training])))  # type: ignore[operator]
     run = _Run(kind, config, model)
     first = 0 if folder is None else run.take_up(folder)
-    journal = None if folder is None else Journal(folder, first, unit="epoch")
-    for epoch in range(first, config.n_epochs):
-        progress("fit the pruner", epoch / config.n_epochs)
-        run.epoch(epoch, training, validation)
-        if folder is not None and journal is not None:
-            row = run.fit.curve[-1]
-            journal.row(TRAIN_TABLE, epoch + 1, {name: row[name] for name in ("rate", "training", "validation")})
-            run.save(folder)
-    if journal is not None:
-        journal.close()
+    run_epochs(
+        first,
+        config.n_epochs,
+        lambda epoch: run.epoch(epoch, training, validation),
+        lambda _, place: run.save(place),
+        folder=folder,
+        progress=progress,
+    )
     fit = run.fit
     model.load_state_dict(run.chosen)
     model.eval()
@@ -166,7 +164,6 @@ def fit_pruner(
         np.concatenate([case.presence for case in validation]),
         np.concatenate([case.length for case in validation]),
     )
-    progress("fit the pruner", 1.0)
     return fit
 
 
@@ -179,8 +176,8 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.lowest, self.chosen = float("inf"), _state(model)
 
-    def epoch(self, epoch: int, training: Sequence[PrunerCase], validation: Sequence[PrunerCase]) -> None:
-        """Take one step a training case, then see whether the weights are the best so far."""
+    def epoch(self, epoch: int, training: Sequence[PrunerCase], validation: Sequence[PrunerCase]) -> dict[str, float]:
+        """Take one step a training case, then see whether the weights are the best so far; return rate and losses."""
         config, model = self.config, self.fit.model
         rate = config.rate * cosine_share(epoch / config.n_epochs)
         for group in self.optimizer.param_groups:
@@ -196,9 +193,11 @@ class _Run:
             self.optimizer.step()
             losses.append(float(loss.detach()))
         value = float(np.mean([_loss(_predict(model, case), case, config.pull) for case in validation]))
-        self.fit.curve.append({"epoch": epoch, "rate": rate, "training": float(np.mean(losses)), "validation": value})
+        figures = {"rate": rate, "training": float(np.mean(losses)), "validation": value}
+        self.fit.curve.append({"epoch": epoch, **figures})
         if value < self.lowest:
             self.lowest, self.chosen = value, _state(model)
+        return figures
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; with the states of both generators, as order and noise go on in one stream."""
