@@ -26,7 +26,7 @@ from vesselgraph.surface import SurfaceCheck
 
 MAX_BRANCH_ROWS = 300
 NOT_NAMED = "not named"
-_GENERATORS = {1: "thinning", 2: "gap bridge"}
+_GENERATORS = {1: "thinning", 2: "gap bridge", 4: "keypoint path", 8: "Rivulet"}
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,12 @@ BRANCH_COLUMNS = (
     Column("Mean radius, mm", "Weighted by length."),
     Column("Tortuosity", "Length over the straight distance between its ends; 1 is straight."),
     Column("Score", "How sure the branch is, 0 to 1."),
-    Column("Found by", "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal.", is_number=False),
+    Column(
+        "Found by",
+        "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal. Keypoint path, Rivulet: the cheapest "
+        "way between points on ridges, and from afar to the trunk.",
+        is_number=False,
+    ),
 )
 UNCERTAINTY = Column("Uncertainty", "Share of the opinion behind the score that no evidence covers, 0 to 1.")
 
@@ -181,8 +186,8 @@ def generator_text(flags: int) -> str:
 
     Examples
     --------
-    >>> generator_text(3), generator_text(0)
-    ('thinning + gap bridge', '-')
+    >>> generator_text(5), generator_text(0)
+    ('thinning + keypoint path', '-')
     """
     names = [name for bit, name in _GENERATORS.items() if flags & bit]
     rest = flags & ~sum(_GENERATORS)
