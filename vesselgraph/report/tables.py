@@ -152,8 +152,8 @@ BRANCH_COLUMNS = (
     Column("Score", "How sure the branch is, 0 to 1."),
     Column(
         "Found by",
-        "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal. Keypoint path, Rivulet: the cheapest "
-        "way between points on ridges, and from afar to the trunk.",
+        "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal. Keypoint path, Rivulet: the "
+        "cheapest way between points on ridges, and from afar to the trunk.",
         is_number=False,
     ),
 )
