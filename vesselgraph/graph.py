@@ -130,11 +130,11 @@ class VesselGraph(Rebuilt):
             columns = {key: _read_only(value, None) for key, value in getattr(self, name).items()}
             put(name, MappingProxyType(columns))
         put("history", tuple(self.history))
-        self._check()
-
-    def _check(self) -> None:
         self._check_values()
         self._check_topology()
+        self._check_columns()
+
+    def _check_columns(self) -> None:
         for axis, size, columns in (
             ("node", self.n_nodes, self.node_data),
             ("edge", self.n_edges, self.edge_data),
@@ -246,16 +246,27 @@ class VesselGraph(Rebuilt):
         path: Mapping[str, Column] | None = None,
     ) -> VesselGraph:
         """Return a graph with columns added or replaced; the rest is shared in value."""
-        return replace(
-            self,
-            node_data={**self.node_data, **(node or {})},
-            edge_data={**self.edge_data, **(edge or {})},
-            path_data={**self.path_data, **(path or {})},
-        )
+        columns = {}
+        for name, own, more in (
+            ("node_data", self.node_data, node),
+            ("edge_data", self.edge_data, edge),
+            ("path_data", self.path_data, path),
+        ):
+            added = {key: _read_only(value, None) for key, value in (more or {}).items()}
+            columns[name] = MappingProxyType({**own, **added})
+        graph = self._on_the_same_paths(columns)
+        graph._check_columns()
+        return graph
 
     def with_step(self, step: Step) -> VesselGraph:
         """Return the same graph with one more entry in its history."""
-        return replace(self, history=(*self.history, step))
+        return self._on_the_same_paths({"history": (*self.history, step)})
+
+    def _on_the_same_paths(self, changes: dict[str, Any]) -> VesselGraph:
+        """Return a graph with other columns or history. Checked nodes and paths are shared, and what follows from them."""
+        graph = object.__new__(type(self))
+        graph.__dict__.update(self.__dict__, **changes)
+        return graph
 
     @classmethod
     def empty(cls, space: Space | None = None) -> VesselGraph:

@@ -16,9 +16,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from vesselgraph.threads import run_parts
+from vesselgraph.tracing.prefetch import prefetch
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
+
+# Values are asked for so many voxels ahead.
+_AHEAD = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +211,11 @@ def _sample_list(begin, end, voxels, row_start, shape, values, points, result): 
 
 @njit(cache=True, nogil=True)
 def _take(begin, end, heat, voxels, values):  # type: ignore[no-untyped-def]
+    n_rows, n_columns = heat.shape[1:]
     for i in range(begin, end):
+        if i + _AHEAD < end:
+            z, y, x = voxels[i + _AHEAD]
+            prefetch(heat, (np.int64(z) * n_rows + y) * n_columns + x)
         values[i] = heat[voxels[i, 0], voxels[i, 1], voxels[i, 2]]
 
 

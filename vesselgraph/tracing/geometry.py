@@ -35,7 +35,8 @@ def _disc() -> FloatArray:
     return np.stack([0.5 * ring * np.cos(angle), 0.5 * ring * np.sin(angle), ring], axis=1)
 
 
-_DISC = _disc()
+_ALONG_FIRST, _ALONG_SECOND, _DISC_WEIGHT = np.ascontiguousarray(_disc().T.astype(np.float32))
+_N_DISC = len(_DISC_WEIGHT)
 
 
 @njit(cache=True, nogil=True)
@@ -114,24 +115,58 @@ def _wall_section(volume, point, first, second, longest, rays, shift):  # type: 
 
 
 @njit(cache=True, nogil=True)
-def _heat_shift(heat, point, first, second, reach, shift):  # type: ignore[no-untyped-def]
+def _sample_disc(heat, line, place, part, point, first, second, reach):  # type: ignore[no-untyped-def]
+    """Fill rows 0 to 2 of ``part`` with weighted squared heat at the disc around a point, and its parts along both axes.
+
+    All of the disc lies before the last plane, row and column. ``line`` is the heat in a line. Three loops: positions and
+    weights are worked out for several points of the disc at once, reading is not.
+    """
+    row, plane = np.uint64(heat.shape[2]), np.uint64(heat.shape[1] * heat.shape[2])
+    z0, y0, x0 = point[0], point[1], point[2]
+    f0, f1, f2 = reach * first[0], reach * first[1], reach * first[2]
+    s0, s1, s2 = reach * second[0], reach * second[1], reach * second[2]
+    for k in range(_N_DISC):
+        z = z0 + _ALONG_FIRST[k] * f0 + _ALONG_SECOND[k] * s0
+        y = y0 + _ALONG_FIRST[k] * f1 + _ALONG_SECOND[k] * s1
+        x = x0 + _ALONG_FIRST[k] * f2 + _ALONG_SECOND[k] * s2
+        low0, low1, low2 = np.int64(z), np.int64(y), np.int64(x)
+        part[0, k], part[1, k], part[2, k] = z - low0, y - low1, x - low2
+        place[k] = (low0 * heat.shape[1] + low1) * heat.shape[2] + low2
+    for k in range(_N_DISC):
+        a = np.uint64(place[k])
+        b, c = a + row, a + plane
+        d = c + row
+        part[3, k], part[4, k], part[5, k], part[6, k] = line[a], line[a + _ONE], line[b], line[b + _ONE]
+        part[7, k], part[8, k], part[9, k], part[10, k] = line[c], line[c + _ONE], line[d], line[d + _ONE]
+    for k in range(_N_DISC):
+        fz, fy, fx = part[0, k], part[1, k], part[2, k]
+        a = part[3, k] + fx * (part[4, k] - part[3, k])
+        b = part[5, k] + fx * (part[6, k] - part[5, k])
+        c = part[7, k] + fx * (part[8, k] - part[7, k])
+        d = part[9, k] + fx * (part[10, k] - part[9, k])
+        low, high = a + fy * (b - a), c + fy * (d - c)
+        value = low + fz * (high - low)
+        weight = value * value * _DISC_WEIGHT[k]
+        part[0, k], part[1, k], part[2, k] = weight, weight * _ALONG_FIRST[k], weight * _ALONG_SECOND[k]
+
+
+@njit(cache=True, nogil=True)
+def _heat_shift(heat, line, place, part, point, first, second, reach, shift):  # type: ignore[no-untyped-def]
     """Fill the shift to the heat centroid of the disc of radius ``reach`` across the vessel."""
+    shift[:] = 0.0
+    for k in range(3):
+        # At the border of the box there may be no whole disc.
+        extent = reach * math.sqrt(first[k] ** 2 + second[k] ** 2)
+        if not extent <= point[k] < heat.shape[k] - 1 - extent:
+            return
     value = sample(heat, point[0], point[1], point[2])
-    total = value * value
-    move_a, move_b = 0.0, 0.0
-    for k in range(_DISC.shape[0]):
-        a, b = reach * _DISC[k, 0], reach * _DISC[k, 1]
-        value = sample(
-            heat,
-            point[0] + a * first[0] + b * second[0],
-            point[1] + a * first[1] + b * second[1],
-            point[2] + a * first[2] + b * second[2],
-        )
-        weight = value * value * _DISC[k, 2]
-        total += weight
-        move_a += weight * a
-        move_b += weight * b
-    scale = 1.0 / total if total > 1e-12 else 0.0
+    total, move_a, move_b = np.float64(value * value), np.float64(0.0), np.float64(0.0)
+    _sample_disc(heat, line, place, part, point, first, second, reach)
+    for k in range(_N_DISC):
+        total += part[0, k]
+        move_a += part[1, k]
+        move_b += part[2, k]
+    scale = reach / total if total > 1e-12 else 0.0
     for k in range(3):
         shift[k] = scale * (move_a * first[k] + move_b * second[k])
 
@@ -155,6 +190,7 @@ def _refine(begin, end, points, offset, end_reach, volume, from_mask, section_ra
     """Refine the branches ``begin`` to ``end``: see :func:`refine`."""
     tangent, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
     shift, rays = np.zeros(3), np.zeros(N_RAYS)
+    line, place, part = volume.reshape(volume.size), np.empty(_N_DISC, np.int64), np.empty((11, _N_DISC), np.float32)
     longest = 0.25 * (volume.shape[0] + volume.shape[1] + volume.shape[2])
     for e in range(begin, end):
         low, high = offset[e], offset[e + 1]
@@ -178,7 +214,7 @@ def _refine(begin, end, points, offset, end_reach, volume, from_mask, section_ra
                 if from_mask:
                     section_radius[i] = _wall_section(volume, points[i], first, second, longest, rays, shift)
                 else:
-                    _heat_shift(volume, points[i], first, second, 1.5, shift)
+                    _heat_shift(volume, line, place, part, points[i], first, second, 1.5, shift)
                 if not inner or last:
                     continue
                 size = math.sqrt(shift[0] ** 2 + shift[1] ** 2 + shift[2] ** 2)

@@ -22,6 +22,7 @@ from vesselgraph.threads import run_parts
 from vesselgraph.tracing.basins import Basins, find_basins
 from vesselgraph.tracing.corridor import corridor, leave_corridor
 from vesselgraph.tracing.foreground import Foreground
+from vesselgraph.tracing.prefetch import prefetch
 
 IntArray = NDArray[np.int64]
 
@@ -31,6 +32,7 @@ _APART = 3.5
 # Room for so many saddles a keypoint; more are counted and found in a second pass.
 _ROOM = 16
 _MET = 1 << 15
+_AHEAD = 4
 _LEAST_HEAT = np.float32(1e-3)
 
 
@@ -80,7 +82,16 @@ def _thin_out(order, voxels, shape, apart):  # type: ignore[no-untyped-def]
     newest = np.full(cells, -1, np.int32)
     earlier, chosen = np.empty(order.size, np.int32), np.empty(order.size, np.int64)
     n = 0
-    for v in order:
+    for turn in range(order.size):
+        # The order jumps about in space: places and cells are asked for ahead.
+        if turn + 2 * _AHEAD < order.size:
+            prefetch(voxels, 3 * order[turn + 2 * _AHEAD])
+        if turn + _AHEAD < order.size:
+            a, b, c = voxels[order[turn + _AHEAD]] // edge
+            for i in range(a - 1, a + 2):
+                for j in range(b - 1, b + 2):
+                    prefetch(newest, (i * cells[1] + j) * cells[2] + c)
+        v = order[turn]
         z, y, x = voxels[v]
         a, b, c = z // edge, y // edge, x // edge
         is_free = True
