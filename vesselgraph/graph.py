@@ -247,13 +247,9 @@ class VesselGraph(Rebuilt):
     ) -> VesselGraph:
         """Return a graph with columns added or replaced; the rest is shared in value."""
         columns = {}
-        for name, own, more in (
-            ("node_data", self.node_data, node),
-            ("edge_data", self.edge_data, edge),
-            ("path_data", self.path_data, path),
-        ):
+        for name, more in (("node_data", node), ("edge_data", edge), ("path_data", path)):
             added = {key: _read_only(value, None) for key, value in (more or {}).items()}
-            columns[name] = MappingProxyType({**own, **added})
+            columns[name] = MappingProxyType({**getattr(self, name), **added})
         graph = self._on_the_same_paths(columns)
         graph._check_columns()
         return graph
