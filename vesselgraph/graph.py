@@ -43,6 +43,10 @@ def _read_only(values: Any, dtype: Any) -> NDArray[Any]:
     return array
 
 
+def _frozen(columns: Mapping[str, Column]) -> Mapping[str, Column]:
+    return MappingProxyType({name: _read_only(values, None) for name, values in columns.items()})
+
+
 def _ids(mask: Any) -> str:
     bad = np.flatnonzero(mask)
     shown = ", ".join(str(i) for i in bad[:5])
@@ -117,19 +121,12 @@ class VesselGraph(Rebuilt):
     history: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        put("node_position", _read_only(self.node_position, np.float64))
-        put("node_radius", _read_only(self.node_radius, np.float64))
-        put("edge_nodes", _read_only(self.edge_nodes, np.int64))
-        put("path_offset", _read_only(self.path_offset, np.int64))
-        put("path_position", _read_only(self.path_position, np.float64))
-        put("path_radius", _read_only(self.path_radius, np.float64))
-        for name in ("node_data", "edge_data", "path_data"):
-            columns = {key: _read_only(value, None) for key, value in getattr(self, name).items()}
-            put(name, MappingProxyType(columns))
-        put("history", tuple(self.history))
+        floats, whole = ("node_position", "node_radius", "path_position", "path_radius"), ("edge_nodes", "path_offset")
+        values: dict[str, Any] = {name: _read_only(getattr(self, name), np.float64) for name in floats}
+        values |= {name: _read_only(getattr(self, name), np.int64) for name in whole}
+        values |= {name: _frozen(getattr(self, name)) for name in ("node_data", "edge_data", "path_data")}
+        # Past what keeps a graph from being changed.
+        self.__dict__.update(values, history=tuple(self.history))
         self._check_values()
         self._check_topology()
         self._check_columns()
@@ -246,13 +243,8 @@ class VesselGraph(Rebuilt):
         path: Mapping[str, Column] | None = None,
     ) -> VesselGraph:
         """Return a graph with columns added or replaced; the rest is shared in value."""
-        columns = {}
-        for name, more in (("node_data", node), ("edge_data", edge), ("path_data", path)):
-            added = {key: _read_only(value, None) for key, value in (more or {}).items()}
-            columns[name] = MappingProxyType({**getattr(self, name), **added})
-        graph = self._on_the_same_paths(columns)
-        graph._check_columns()
-        return graph
+        added = {"node_data": node or {}, "edge_data": edge or {}, "path_data": path or {}}
+        return self._on_the_same_paths({name: _frozen({**getattr(self, name), **more}) for name, more in added.items()})
 
     def with_step(self, step: Step) -> VesselGraph:
         """Return the same graph with one more entry in its history."""
@@ -262,6 +254,7 @@ class VesselGraph(Rebuilt):
         """Return a graph with other columns or history. Checked nodes and paths are shared, and what follows from them."""
         graph = object.__new__(type(self))
         graph.__dict__.update(self.__dict__, **changes)
+        graph._check_columns()
         return graph
 
     @classmethod
