@@ -40,6 +40,22 @@ def test_a_narrow_fork_is_found_upstream_of_where_the_search_begins(turn):
     assert np.linalg.norm(graph.node_position[graph.degree == 3][0]) < 1.1
 
 
+@pytest.mark.parametrize(("angle", "radius", "daughter", "bend"), [(25, 2.4, 1.0, 0.0), (30, 2.8, 1.2, 0.01)])
+def test_a_thin_daughter_leaves_where_its_axis_leaves_the_trunk_s(angle, radius, daughter, bend):
+    # Its skeleton leaves the trunk's a trunk's radius over sin(angle) downstream: 5.7 and 5.6 mm.
+    along = np.linspace(0.0, 22.0, 23)
+    flat, way = np.zeros(23), np.deg2rad(angle)
+    paths = [
+        [[-18, 0, 0], [0, 0, 0]],
+        [[0, 0, 0], [22, 0, 0]],
+        np.stack([along * np.cos(way), along * np.sin(way) + bend * along**2, flat], axis=1),
+    ]
+    truth = VesselGraph.from_paths(paths, [[radius] * 2, [0.97 * radius] * 2, [daughter] * 23])
+    space, shape = grid_around(truth, offset=(0.3, 0.6, 0.2))
+    graph = prune(trace(as_heatmap(Volume(clean_mask(truth, space, shape), space))))
+    assert np.linalg.norm(graph.node_position[graph.degree == 3], axis=1) == pytest.approx([0.0], abs=0.5 * radius)
+
+
 def test_ends_lie_a_radius_before_the_wall():
     truth = VesselGraph.from_paths([[[0, 0, 0], [30, 0, 0]]], [[3.0, 3.0]])
     space, shape = grid_around(truth, offset=(0.3, 0.6, 0.2))

@@ -27,6 +27,10 @@ _N_CURVE, _CLIP = 5, 0.5
 _HOLD_NODE, _HOLD_CURVE = 0.001, 0.005
 _AXES_HOLD = 0.05
 _AXES_MOVE, _FARTHEST_MOVE, _MAX_STEPS = 1.5, 2.5, 12
+# Of two fits the one farther upstream counts unless it costs so many times as much.
+_AS_GOOD = 1.2
+# A junction that moved so far (voxels) along an arm is placed once more, from where that arm is clear of its new place.
+_MOVED, _N_TURNS = 0.5, 2
 
 
 @njit(cache=True, nogil=True)
@@ -54,12 +58,15 @@ def _read_arm(points, radius, low, high, at_start, ends_free, reach, path, width
 
 
 @njit(cache=True, nogil=True)
-def _first_clear(a, path, width, along, n_read, junction):  # type: ignore[no-untyped-def]
-    """Return the first point of arm ``a`` outside the blob it shares with the others; its last point if there is none."""
+def _first_clear(a, path, width, along, n_read, junction, moved):  # type: ignore[no-untyped-def]
+    """Return the first point of arm ``a`` outside the blob it shares with the others; its last point if there is none.
+
+    ``moved`` is how far along the arm the junction lies from where its path begins.
+    """
     for k in range(1, n_read[a]):
-        if along[a, k] < _FROM_RADII * junction:
+        if along[a, k] - moved < _FROM_RADII * junction:
             continue
-        if along[a, k] >= _UP_TO_RADII * junction:
+        if along[a, k] - moved >= _UP_TO_RADII * junction:
             return k
         apart = True
         for b in range(path.shape[0]):
@@ -75,10 +82,10 @@ def _first_clear(a, path, width, along, n_read, junction):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def _axes(path, width, along, n_read, junction, clear, axis, size, n_inside):  # type: ignore[no-untyped-def]
+def _axes(path, width, along, n_read, junction, moved, clear, axis, size, n_inside):  # type: ignore[no-untyped-def]
     """Fill the first clear point, the unit axis away from the junction and the radius of each arm."""
     for a in range(path.shape[0]):
-        k = _first_clear(a, path, width, along, n_read, junction)
+        k = _first_clear(a, path, width, along, n_read, junction, moved[a])
         last = k
         while last < n_read[a] - 1 and along[a, last] < along[a, k] + _AXIS_RADII * junction:
             last += 1
@@ -244,6 +251,23 @@ def _fit(start, held, clear, axis, size, wall, farthest):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
+def _best_fit(start, junction, clear, axis, size, wall, as_good):  # type: ignore[no-untyped-def]
+    """Return junction and control points, (1 + arms, 3), of the fit upstream, unless it costs ``as_good`` times as much.
+
+    A narrow fork fits its wall in more than one place, and the skeleton forks downstream: the search also begins a radius up
+    the widest branch.
+    """
+    up = axis[np.argmax(size)]
+    farthest = _FARTHEST_MOVE * junction
+    x, cost = _fit(start, start, clear, axis, size, wall, farthest)
+    other, other_cost = _fit(start + junction * up, start, clear, axis, size, wall, farthest)
+    is_upstream = ((other[0] - x[0]) * up).sum() > 0.0
+    if other_cost < (as_good * cost if is_upstream else cost / as_good):
+        return other
+    return x
+
+
+@njit(cache=True, nogil=True)
 def place_forks(points, radius, offset, arms, first_arm, free, junction, volume, node, node_size):  # type: ignore[no-untyped-def]
     """Move junctions and redraw the branches inside of them, in place.
 
@@ -265,20 +289,24 @@ def place_forks(points, radius, offset, arms, first_arm, free, junction, volume,
                 points, radius, offset[e], offset[e + 1], at_start, ends_free, reach, path[a], width[a], along[a]
             )
         clear, axis, size = np.zeros((n_arms, 3)), np.zeros((n_arms, 3)), np.zeros(n_arms)
-        n_inside = np.zeros(n_arms, np.int64)
-        _axes(path, width, along, n_read, junction[j], clear, axis, size, n_inside)
+        n_inside, moved = np.zeros(n_arms, np.int64), np.zeros(n_arms)
         wall = np.zeros((n_arms * _MAX_STATIONS * _N_RAYS, 3))
-        n_wall = _wall_points(path, n_read, n_inside, junction[j], volume, wall)
-        start = _meeting_point(node[j], clear, axis, _AXES_MOVE * junction[j])
+        for _ in range(_N_TURNS):
+            _axes(path, width, along, n_read, junction[j], moved, clear, axis, size, n_inside)
+            n_wall = _wall_points(path, n_read, n_inside, junction[j], volume, wall)
+            if n_wall == 0:
+                break
+            start = _meeting_point(node[j], clear, axis, _AXES_MOVE * junction[j])
+            # A stub has no clear axis: there the wall alone decides, at once.
+            has_stub = (free[first_arm[j] : first_arm[j + 1]] & (n_inside >= n_read - 1)).any()
+            x = _best_fit(start, junction[j], clear, axis, size, wall[:n_wall], 1.0 if has_stub else _AS_GOOD)
+            for a in range(n_arms):
+                moved[a] = max(0.0, ((x[0] - path[a, 0]) * axis[a]).sum())
+            if has_stub or moved.max() <= _MOVED:
+                break
         node_size[j] = size.max()
         if n_wall == 0:
             continue
-        # A narrow fork fits its wall in more than one place: the search also begins a radius up the widest branch.
-        farthest, upstream = _FARTHEST_MOVE * junction[j], start + junction[j] * axis[np.argmax(size)]
-        x, cost = _fit(start, start, clear, axis, size, wall[:n_wall], farthest)
-        other, other_cost = _fit(upstream, start, clear, axis, size, wall[:n_wall], farthest)
-        if other_cost < cost:
-            x = other
         node[j] = x[0]
         for a in range(n_arms):
             e = ends[a] // 2
