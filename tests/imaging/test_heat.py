@@ -61,6 +61,27 @@ def test_gradients_by_slice_are_grad_cam_of_the_whole(family):
     assert np.allclose(heat.array.max((1, 2)), per_slice, atol=0.05 if family in {"clip", "sam"} else 1e-4)
 
 
+def test_heat_of_a_mean_is_grad_cam_and_keeps_no_graph(monkeypatch):
+    """The mean of a map changes evenly with it, so nothing has to be kept of the way there."""
+    torch.manual_seed(0)
+    backbone = Backbone(random_encoder("efficientnet-lite0", seed=0), "lite", "", "")
+    config = config_of()
+    plugin = stirred(make_plugin(backbone, config, ("a", "b"), ("",))).eval()
+    volume = prepared(image_of(1, side=64, depth=3), config, backbone)
+    images = as_images(backbone, volume)[:, 0].clone().requires_grad_(True)
+    seen = next(backbone.encoder.looks(images))
+    score = log_odds(plugin, plugin(plugin.batch([{"": seen.summary}])).raw)[0, 1]
+    change = torch.autograd.grad(score, seen.maps[-1])[0]
+    cam = (seen.maps[-1] * change.mean((2, 3), keepdim=True)).sum(1).relu().detach()
+    tower, graphs = backbone.encoder.tower, []
+    plain = tower.slope
+    monkeypatch.setattr(tower, "slope", lambda seen, way: graphs.append(seen.maps[-1].requires_grad) or plain(seen, way))
+    heat = heat_of(backbone, plugin, {"": seen.summary.detach()}, "", volume, kind="auto", label=1)
+    assert graphs == [False]
+    assert float(cam.max()) > 0
+    assert np.allclose(heat.array.max((1, 2)), (cam.amax((1, 2)) / cam.max()).numpy(), atol=1e-4)
+
+
 def test_log_odds_are_those_of_the_probability():
     for head in ("evidence", "focal"):
         plugin = TaskPlugin(4, ("a", "b"), PluginConfig(head=head))

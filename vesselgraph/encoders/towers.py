@@ -49,6 +49,8 @@ class TransformersTower(nn.Module):
         Passed to every call, such as ``interpolate_pos_encoding``.
     """
 
+    slope_needs_graph = True
+
     def __init__(
         self,
         network: nn.Module,
@@ -88,7 +90,7 @@ class TransformersTower(nn.Module):
     def slope(self, seen: Seen, direction: Tensor) -> Tensor:
         """Return how the summaries, along directions (n, channels), change with the last map, (n, channels, rows, columns).
 
-        The images must have been looked at with gradients on.
+        The images must have been looked at with gradients on (``slope_needs_graph``).
         """
         along = (seen.summary * direction).sum()
         if seen.root is None:
@@ -189,6 +191,8 @@ class ChainTower(nn.Module):
     """
 
     has_attention = False
+    # The summary is the mean of the last map, so how it changes with it is known beforehand.
+    slope_needs_graph = False
 
     def __init__(self, network: nn.Module, chain: Sequence[str], taps: Sequence[str]) -> None:
         super().__init__()

@@ -37,6 +37,8 @@ class HookedTower(nn.Module, ABC):
         Dotted name of the last attention, whose class token is shown.
     """
 
+    slope_needs_graph = True
+
     def __init__(
         self, network: nn.Module, *, taps: Sequence[str], n_prefix: int = 0, patch: int = 1, attention: str = ""
     ) -> None:

@@ -102,13 +102,15 @@ def _attention(encoder: SliceEncoder, volumes: Tensor, weights: Tensor) -> Tenso
 
 def _slice_gradients(encoder: SliceEncoder, volumes: Tensor, slope: Tensor) -> Tensor:
     parts, first = [], 0
-    # A leaf that takes gradients, so that there is a graph although every weight is frozen.
-    for seen in encoder.looks(volumes.clone().requires_grad_(True)):
-        n = len(seen.summary)
-        change = encoder.tower.slope(seen, slope[first : first + n])
-        channel = change.detach().mean((2, 3), keepdim=True)
-        parts.append((seen.maps[-1].detach() * channel).sum(1).relu())
-        first += n
+    needs_graph = encoder.tower.slope_needs_graph
+    with torch.set_grad_enabled(needs_graph):
+        # A leaf that takes gradients, so that there is a graph although every weight is frozen.
+        for seen in encoder.looks(volumes.clone().requires_grad_(True) if needs_graph else volumes):
+            n = len(seen.summary)
+            change = encoder.tower.slope(seen, slope[first : first + n])
+            channel = change.detach().mean((2, 3), keepdim=True)
+            parts.append((seen.maps[-1].detach() * channel).sum(1).relu())
+            first += n
     return torch.cat(parts)
 
 
