@@ -4,7 +4,8 @@ Heatmaps are generated (threshold 0.1), so the truth is exact. The oracle keeps 
 one to one: it bounds what any pruner can reach on a graph, ours or another tool's. It may cut a branch at any millimetre and
 knows the truth, so it flatters every graph alike. Two other readings stand beside it: "settled" is the same after the step
 with which our pruning ends (junctions move to where axes meet); "half" keeps whole branches, those of which more than half
-lies within 2 mm of the truth, with all false twigs that stay so close. Everyone gets the same heatmap. Minimal
+lies within 2 mm of the truth, with all false twigs that stay so close. "Through paths" are not of the default trace: curves
+beside nodes that weld vessels which touch in passing (``tracing.crossings``). Everyone gets the same heatmap. Minimal
 paths are handed the true end points: what they reach is a ceiling, not a tracer. Gap closing: breaks of 3 to 8 mm are cut into
 the heat, each counts as closed if one branch runs along it.
 """
@@ -30,6 +31,7 @@ from vesselgraph.metrics import compare_graphs
 from vesselgraph.phantom.heat import NoisyHeat, forest_graph, make_heatmap
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.tracing import trace
+from vesselgraph.tracing.crossings import with_through_paths
 from vesselgraph.tracing.foreground import find_foreground
 from vesselgraph.tracing.marching import march, path_back
 from vesselgraph.tracing.zhang2020 import trace_zhang2020
@@ -39,6 +41,7 @@ SIZE, SMALL = 160, 64
 N_CUTS = 20
 PIECE, ON_TRUTH, NEAR = 1.0, 2.0, 3.0
 """The oracle's longest piece, and how far (mm) the end of an interrupted run, and any of its pieces, may be from the truth."""
+THROUGH = "vesselgraph, all + through paths"
 TARGETS = "targets: recall at 2 mm >= 0.98, oracle F1 >= 0.985, oracle bifurcation F1 >= 0.92, gaps closed >= 90 %"
 
 GENERATORS: Mapping[str, Mapping[str, Any]] = {
@@ -55,6 +58,7 @@ def main() -> None:
     args = harness.arguments("What the over-complete graph holds, and its head-room.", seeds=(0, 1, 2))
     size = SMALL if args.small else SIZE
     tools = {f"vesselgraph, {name}": _ours(settings) for name, settings in GENERATORS.items()}
+    tools[THROUGH] = lambda drawn, truth: with_through_paths(_ours({})(drawn, truth))
     tools |= {
         "scikit-image + skan": _skan,
         "kimimaro": _kimimaro,
