@@ -11,6 +11,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 NAMES = [
     "clean_mask",
     "eikonal",
+    "encoder_memory",
     "end_to_end",
     "foundation_features",
     "heatmap_network",
