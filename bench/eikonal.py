@@ -8,8 +8,8 @@ neighbour table. Times agree where both went through the foreground only; the ta
 
 A second table takes single minimal paths, from the tip farthest from each tree's root back to the root, against ITK's minimal
 path extraction: both get the heat, at least the threshold everywhere, as speed, and both stop at the tip. ITK's path is traced
-below the voxel, ours is one of voxels (the tracer refines it later). A lower floor of the speed leaves the voxels around the tip
-unreached when ITK's front stops, and its descent ends where it begins; its neighbourhood optimizer ends the interpreter.
+below the voxel, ours is one of voxels (the tracer refines it later). A lower floor of the speed leaves the voxels around the
+tip unreached when ITK's front stops, and its descent ends where it begins; its neighbourhood optimizer ends the interpreter.
 
 Every step of every tool runs twice and the lesser time counts, as in the other benchmarks of speed: the first run also pays
 for memory that the process never had before, which is the system's time. The first run of ours stands in its own column.
