@@ -31,7 +31,6 @@ from vesselgraph.metrics import compare_graphs
 from vesselgraph.phantom.heat import NoisyHeat, forest_graph, make_heatmap
 from vesselgraph.pruning.junctions import settle_junctions
 from vesselgraph.tracing import trace
-from vesselgraph.tracing.crossings import with_through_paths
 from vesselgraph.tracing.foreground import find_foreground
 from vesselgraph.tracing.marching import march, path_back
 from vesselgraph.tracing.zhang2020 import trace_zhang2020
@@ -41,7 +40,6 @@ SIZE, SMALL = 160, 64
 N_CUTS = 20
 PIECE, ON_TRUTH, NEAR = 1.0, 2.0, 3.0
 """The oracle's longest piece, and how far (mm) the end of an interrupted run, and any of its pieces, may be from the truth."""
-THROUGH = "vesselgraph, all + through paths"
 TARGETS = "targets: recall at 2 mm >= 0.98, oracle F1 >= 0.985, oracle bifurcation F1 >= 0.92, gaps closed >= 90 %"
 
 GENERATORS: Mapping[str, Mapping[str, Any]] = {
@@ -51,6 +49,7 @@ GENERATORS: Mapping[str, Mapping[str, Any]] = {
     "thinning + Rivulet": {"n_bridges": 0, "keypoint_paths": False, "rivulet_paths": True},
     "all (default)": {},
     "all + Rivulet": {"rivulet_paths": True},
+    "all + through paths": {"through_paths": True},
 }
 
 
@@ -58,7 +57,6 @@ def main() -> None:
     args = harness.arguments("What the over-complete graph holds, and its head-room.", seeds=(0, 1, 2))
     size = SMALL if args.small else SIZE
     tools = {f"vesselgraph, {name}": _ours(settings) for name, settings in GENERATORS.items()}
-    tools[THROUGH] = lambda drawn, truth: with_through_paths(_ours({})(drawn, truth))
     tools |= {
         "scikit-image + skan": _skan,
         "kimimaro": _kimimaro,

@@ -154,6 +154,9 @@ class TraceConfig(StageConfig):
     n_bridges: int = Field(3, ge=0, le=16, description="most candidate bridges a tip")
     keypoint_paths: bool = Field(True, description="also propose minimal paths between points of the ridges")
     rivulet_paths: bool = Field(False, description="also propose the branches of Rivulet2 back-tracking, slower")
+    through_paths: bool = Field(
+        False, description="also propose, at nodes of four or more branches, paths that pass beside the node; heat only"
+    )
     gap_rule: bool = Field(
         False, description="zhang2020: end a branch after 8 mean radii of gap; the published code never does"
     )

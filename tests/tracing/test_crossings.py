@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from tests.tracing.drawn import grid_around
+from tests.tracing.test_trace import heat_of
 from vesselgraph import VesselGraph
+from vesselgraph.config import TraceConfig
 from vesselgraph.edit import merge_degree_two, subset
+from vesselgraph.tracing import trace
 from vesselgraph.tracing.crossings import THROUGH, with_through_paths
 
 
@@ -74,3 +78,15 @@ def test_columns_stay_and_the_new_ones_come_last():
     # From the first and the third branch on.
     assert graph.edge_data["heat"].tolist() == pytest.approx([0.0, 0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.0, 0.2])
     assert (graph.path_data["warm"] == 1.0).all()
+
+
+def test_the_tracer_proposes_them_when_asked():
+    line = np.linspace(-18.0, 18.0, 361)[:, None]
+    truth = VesselGraph.from_paths([line * (1.0, 0.0, 0.0), line * (0.0, 1.0, 0.0) + (0.0, 0.0, 0.5)], [np.full(361, 1.5)] * 2)
+    heatmap = heat_of(truth, *grid_around(truth))
+    without, with_them = (trace(heatmap, TraceConfig(through_paths=wanted)) for wanted in (False, True))
+    assert not (without.edge_data["generator"] & THROUGH).any()
+    through = with_them.edge_data["generator"] == THROUGH
+    assert through.sum() == 2
+    assert with_them.n_edges == without.n_edges + 4 + 2
+    assert (with_them.edge_data["mean_heat"][through] > 0.8).all()

@@ -26,7 +26,7 @@ from vesselgraph.surface import SurfaceCheck
 
 MAX_BRANCH_ROWS = 300
 NOT_NAMED = "not named"
-_GENERATORS = {1: "thinning", 2: "gap bridge", 4: "keypoint path", 8: "Rivulet"}
+_GENERATORS = {1: "thinning", 2: "gap bridge", 4: "keypoint path", 8: "Rivulet", 16: "through path"}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ BRANCH_COLUMNS = (
     Column(
         "Found by",
         "Thinning: traced on the heatmap. Gap bridge: joins two pieces across weak signal. Keypoint path, Rivulet: the "
-        "cheapest way between points on ridges, and from afar to the trunk.",
+        "cheapest way between points on ridges, and from afar to the trunk. Through path: passes beside a node.",
         is_number=False,
     ),
 )

@@ -10,6 +10,7 @@ from vesselgraph.config import TraceConfig
 from vesselgraph.graph import Step, VesselGraph
 from vesselgraph.progress import Progress, silent
 from vesselgraph.tracing.backend import kernels_for
+from vesselgraph.tracing.crossings import with_through_paths
 from vesselgraph.tracing.evidence import measure_evidence
 from vesselgraph.tracing.field import MASK_THRESHOLD, Field, heat_inside, make_field
 from vesselgraph.tracing.geometry import refine
@@ -58,8 +59,8 @@ def trace(
     Returns
     -------
     graph : VesselGraph
-        World mm. Edge columns: ``generator`` (bit flags: 1 thinning, 2 gap bridge, 4 keypoint path, 8 Rivulet) and the
-        evidence columns of ``docs/data-model.md``. Empty where nothing exceeds the threshold.
+        World mm. Edge columns: ``generator`` (bit flags: 1 thinning, 2 gap bridge, 4 keypoint path, 8 Rivulet,
+        16 through path) and the evidence columns of ``docs/data-model.md``. Empty where nothing exceeds the threshold.
 
     Raises
     ------
@@ -103,6 +104,8 @@ def trace(
         graph = fit_to_wall(graph, grid, heatmap.heat.space.spacing)
     elif image is not None:
         graph = radii_from_image(graph, image, measure=kernels.section_widths)
+    if config.through_paths and not field.from_mask:
+        graph = with_through_paths(graph)
     graph = measure_evidence(
         graph, grid, image, threshold=config.threshold, is_mask=field.from_mask, sample=kernels.sample_points
     )
