@@ -79,7 +79,7 @@ def _heatmap(shape: tuple[int, ...], seed: int) -> Heatmap:
     return make_heatmap(forest_graph(shape, seed=seed), shape, seed=seed).heatmap
 
 
-def _timed(call: Callable[[], Any], repeats: int = 2) -> float:
+def _timed(call: Callable[[], Any], repeats: int = 5) -> float:
     """Return the least CPU seconds of some runs after one that is not timed."""
     call()
     best = np.inf
