@@ -112,18 +112,42 @@ def test_roots_are_named_on_the_command_line(cli, case, tmp_path):
     graph, out = vg.read_graph(case / "truth.vtp"), tmp_path / "out"
     tip = graph.node_position[np.flatnonzero(graph.degree == 1)[3]]
     place = ",".join(f"{value:.2f}" for value in tip)
-    arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", out, "-q", *LIGHT, "--root", place]
+    arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", out, "-q", *LIGHT, "--root", f"portal={place}"]
     code, _, err = cli(*arguments)
     assert code == 0, err
     assert json.loads((out / "run.json").read_text())["roots"] == [[float(part) for part in place.split(",")]]
     found = vg.read_graph(out / "graph.vtp")
     roots = found.node_position[found.node_data["root"].astype(bool)]
     assert np.linalg.norm(roots - tip, axis=1).min() < 5.0
+    assert set(found.edge_data["tree"].tolist()) <= {0, 1}
+    assert (out / "mesh-portal.stl").is_file()
 
 
-@pytest.mark.parametrize(("place", "words"), [("1,2", "--root X,Y,Z"), ("a,b,c", "--root X,Y,Z"), ("-900,0,0", "in the image")])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("1,2", r"--root \[TREE=\]X,Y,Z"),
+        ("a,b,c", r"--root \[TREE=\]X,Y,Z"),
+        ("portal=1,2", "write e.g. --root portal=-12.5,40,310"),
+        ("vena=1,2,3", "a tree called portal, hepatic, artery"),
+        ("-900,0,0", "in the image"),
+    ],
+)
 def test_wrong_roots_are_refused(cli, case, tmp_path, place, words):
     arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", tmp_path / "out", "--root", place, *LIGHT]
+    assert_refused(cli(*arguments), 2, words, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("portal", "--root-name LABEL=TREE"),
+        ("1=", "write e.g. --root-name 1=portal"),
+        ("1=portal", "root labels of the value 1"),
+    ],
+)
+def test_wrong_names_of_labels_are_refused(cli, case, tmp_path, name, words):
+    arguments = ["reconstruct", "--heatmap", case / "vessels.nii.gz", "-o", tmp_path / "out", "--root-name", name, *LIGHT]
     assert_refused(cli(*arguments), 2, words, tmp_path / "out")
 
 

@@ -286,12 +286,19 @@ def test_trees_start_where_the_user_says(no_surface, phantom, given):
     labelled = reconstruct(None, FAST, heatmap=given, root_labels=given.heat.with_array(marked))
     assert np.array_equal(rooted_at(labelled.graph), rooted_at(clicked.graph))
     assert "root_labels" in labelled.run["inputs"]
+    named = reconstruct(
+        None, FAST, heatmap=given, root_labels=given.heat.with_array(marked), label_names={1: "portal", 2: "hepatic"}
+    )
+    assert named.run["root_names"] == {"roots": [], "labels": ["1 portal", "2 hepatic"]}
+    assert set(named.run["named"]) >= {"portal", "hepatic"}
+    said = reconstruct(None, FAST, heatmap=given, roots={"portal": clicks[0], "hepatic": clicks[1]})
+    np.testing.assert_array_equal(said.graph.edge_data["tree"], named.graph.edge_data["tree"])
 
 
 def test_in_an_organ_trees_start_near_its_border(no_surface, phantom, given, monkeypatch):
     organs = []
-    own = pipeline.root_trees
-    monkeypatch.setattr(pipeline, "root_trees", lambda graph, **more: organs.append(more["organ"]) or own(graph, **more))
+    own = pipeline.plant
+    monkeypatch.setattr(pipeline, "plant", lambda graph, said, organ: organs.append(organ) or own(graph, said, organ=organ))
     reconstruct(None, FAST, heatmap=given)
     reconstruct(None, FAST, heatmap=given, mask=phantom.organ_mask)
     assert organs[0] is None

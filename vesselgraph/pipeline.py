@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from vesselgraph.budget import (
     COARSEST_MIN_RADIUS,
@@ -20,14 +20,14 @@ from vesselgraph.budget import (
     quick_enough,
 )
 from vesselgraph.config import PipelineConfig, SurfaceConfig
-from vesselgraph.edit import require_near_region, root_points, root_trees, subset
+from vesselgraph.edit import require_near_region, subset
 from vesselgraph.errors import BudgetError, InputError, RangeError, SpaceMismatchError
 from vesselgraph.graph import VesselGraph
 from vesselgraph.heatmap import choose_method, predict_heatmap, require_network
 from vesselgraph.mesh import Mesh
 from vesselgraph.progress import Progress, silent
 from vesselgraph.provenance import RunLog, machine, versions
-from vesselgraph.pruning import choose_judge, judge, prune, require_pruner
+from vesselgraph.pruning import Planted, choose_judge, judge, plant, prune, require_pruner
 from vesselgraph.pruning.naming import TREE_NAMES
 from vesselgraph.record import describe_inputs, describe_result
 from vesselgraph.region import Region, estimate_region, region_from_mask
@@ -72,14 +72,15 @@ class Reconstruction:
     tree_meshes: Mapping[str, Mesh] = field(default_factory=dict)
 
 
-def reconstruct(
+def reconstruct(  # noqa: PLR0913
     image: Volume | PhaseSet | None,
     config: PipelineConfig = PipelineConfig(),  # noqa: B008
     *,
     mask: Volume | None = None,
     heatmap: Heatmap | None = None,
-    roots: ArrayLike | None = None,
+    roots: ArrayLike | Mapping[str, ArrayLike] | None = None,
     root_labels: Volume | None = None,
+    label_names: Mapping[int, str] | None = None,
     sources: Mapping[str, str | Path] | None = None,
     progress: Progress = silent,
 ) -> Reconstruction:
@@ -99,9 +100,12 @@ def reconstruct(
         Your own probability map or mask, on its own grid; the ridge filter is not run then.
     roots : (R, 3) mm, optional
         World LPS positions of where trees start, such as the portal trunk and a hepatic vein; each takes the nearest branch.
-        Vessels that none of them lies on start at their widest end, in an organ rather at one near its border.
+        Vessels that none of them lies on start at their widest end, in an organ rather at one near its border. As a mapping of
+        "portal", "hepatic", "artery" or "" (not told) to positions, what grows from a root takes its name.
     root_labels : Volume, optional
         The same as labels: each value but 0 is a tree whose root lies there.
+    label_names : mapping, optional
+        Names of trees by the values of ``root_labels``, such as {1: "portal", 2: "hepatic"}.
     sources : mapping of input name to path, optional
         Files the inputs were read from; their SHA-256 go into the record.
     progress : Progress
@@ -123,7 +127,8 @@ def reconstruct(
     CheckpointError
         A learned method is asked for and its weights are missing or damaged.
     InputError
-        Neither image nor heatmap, a root far from the image, the region or every vessel, or a stage refuses its input.
+        Neither image nor heatmap, an unknown name of a tree, a named label that is not there, a root far from the image, the
+        region or every vessel, or a stage refuses its input.
     """
     if image is None and heatmap is None:
         raise InputError("an image or a heatmap", "neither", "pass an image, or your own vessel mask or probability map")
@@ -132,7 +137,7 @@ def reconstruct(
     require_pruner(config.prune, config.heatmap.method if heatmap is None else heatmap.source)
     if heatmap is None:
         require_network(config.heatmap)
-    planted = root_points(roots, _reference(phases, heatmap).bounds), root_labels
+    planted = Planted.of(roots, root_labels, label_names, _reference(phases, heatmap).bounds)
     log = RunLog()
     started = datetime.now(UTC)
     with log.stage("check"):
@@ -151,7 +156,8 @@ def reconstruct(
         "config_digest": config.digest(),
         "config": config.model_dump(mode="json"),
         "inputs": inputs,
-        "roots": planted[0].tolist(),
+        "roots": planted.points.tolist(),
+        "root_names": planted.names(),
         "memory_estimate_gb": round(estimate.total_gb, 3),
         **log.to_dict(),
         **describe_result(*result, drawn),
@@ -159,7 +165,6 @@ def reconstruct(
     return Reconstruction(*result, run=record, tree_meshes=tree_meshes)
 
 
-_Roots = tuple[NDArray[np.float64], Volume | None]
 _Stages = tuple[PhaseSet | None, Region, Heatmap, VesselGraph, VesselGraph, Mesh]
 
 
@@ -168,13 +173,13 @@ def _run_stages(
     config: PipelineConfig,
     mask: Volume | None,
     heatmap: Heatmap | None,
-    planted: _Roots,
+    planted: Planted,
     log: RunLog,
     progress: Progress,
 ) -> tuple[_Stages, SurfaceConfig, dict[str, Mesh]]:
     with log.stage("region"):
         region = _find_region(phases, config, mask, heatmap, progress)
-    require_near_region(planted[0], region.mask)
+    require_near_region(planted.points, region.mask)
     if heatmap is None or mask is not None:
         _warn_about_region(region, mask, log)
     organ = None if region.kind == "whole" else region.organ
@@ -202,7 +207,7 @@ def _run_stages(
             judged = judge(overcomplete, config.prune, image=seen, organ=region.organ, heatmap=heatmap, progress=progress)
             graph = prune(judged, config.prune, organ=organ, heatmap=heatmap, progress=progress)
         if graph.n_edges:
-            graph = root_trees(graph, points=planted[0], labels=planted[1], organ=organ)
+            graph = plant(graph, planted, organ=organ)
     if graph.n_edges == 0:
         log.warn("No vessel was found: the graph is empty. Check the phase, the region and heatmap.polarity.")
     with log.stage("surface"):

@@ -34,13 +34,18 @@ SeriesOption = Annotated[
 RootOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--root", metavar="X,Y,Z", help="Where a tree starts, in world LPS mm (from RAS negate X and Y). May be repeated."
+        "--root",
+        metavar="[TREE=]X,Y,Z",
+        help="Where a tree starts, in world LPS mm (from RAS negate X and Y), e.g. portal=-12.5,40,310. May be repeated.",
     ),
 ]
 RootLabelsOption = Annotated[
     Path | None, typer.Option("--root-labels", help="Label image: each value but 0 is a tree whose root lies there.")
 ]
-
+LabelNamesOption = Annotated[
+    list[str] | None,
+    typer.Option("--root-name", metavar="LABEL=TREE", help="What a root label is: portal, hepatic or artery. May be repeated."),
+]
 _RESERVED = {"image", "mask", "heatmap", "root_labels"}
 _PHASE = "portal"
 _SHOWN = {
@@ -85,6 +90,7 @@ def reconstruct(
     heatmap: HeatmapOption = None,
     root: RootOption = None,
     root_labels: RootLabelsOption = None,
+    root_name: LabelNamesOption = None,
     keep_intermediate: Annotated[
         bool, typer.Option("--keep-intermediate", help="Also write overcomplete.vtp: every candidate branch with its evidence.")
     ] = False,
@@ -96,13 +102,13 @@ def reconstruct(
     config = load_config(recipe, overrides)
     others = _named_paths(phase or [])
     _require_image(image, heatmap, others)
-    roots = _places(root or [])
+    roots, names = _places(root or []), _label_names(root_name or [])
     named = {"image": image, **others, "mask": mask, "heatmap": heatmap, "root_labels": root_labels}
     sources = {name: path for name, path in named.items() if path is not None}
     _check_inputs(list(sources.values()))
     vg.check_folder(out)
     with progress_bar(quiet) as progress:
-        result = _run(sources, config, series, mask_label, progress, roots)
+        result = _run(sources, config, series, mask_label, progress, roots, names)
         vg.write_results(result, out, keep_intermediate=keep_intermediate, progress=progress)
     _tell(result, out, quiet)
 
@@ -150,7 +156,8 @@ def _run(
     series: str | None,
     mask_labels: list[int] | None,
     progress: Progress,
-    roots: list[list[float]] | None = None,
+    roots: dict[str, list[list[float]]] | None = None,
+    label_names: dict[int, str] | None = None,
 ) -> vg.Reconstruction:
     chosen: int | str | None = int(series) if series and series.isdigit() else series
     progress("reading", 0.0)
@@ -166,6 +173,7 @@ def _run(
         mask=vg.read_mask(sources["mask"], labels=labels) if "mask" in sources else None,
         heatmap=vg.read_heatmap(sources["heatmap"]) if "heatmap" in sources else None,
         roots=roots,
+        label_names=label_names,
         root_labels=vg.read_image(sources["root_labels"]) if "root_labels" in sources else None,
         sources=sources,
         progress=progress,
@@ -184,17 +192,31 @@ def _named_paths(phases: list[str]) -> dict[str, Path]:
     return named
 
 
-def _places(roots: list[str]) -> list[list[float]]:
-    places = []
+def _places(roots: list[str]) -> dict[str, list[list[float]]]:
+    """Return places by the name of their tree, "" where none is told."""
+    places: dict[str, list[list[float]]] = {}
     for text in roots:
+        name, _, numbers = text.rpartition("=")
         try:
-            place = [float(part) for part in text.split(",")]
+            place = [float(part) for part in numbers.split(",")]
         except ValueError:
             place = []
         if len(place) != 3:
-            raise InputError("--root X,Y,Z in world LPS millimetres", repr(text), "write e.g. --root -12.5,40,310")
-        places.append(place)
+            raise InputError(
+                "--root [TREE=]X,Y,Z in world LPS millimetres", repr(text), "write e.g. --root portal=-12.5,40,310"
+            )
+        places.setdefault(name, []).append(place)
     return places
+
+
+def _label_names(names: list[str]) -> dict[int, str]:
+    given: dict[int, str] = {}
+    for text in names:
+        label, _, name = text.partition("=")
+        if not label.strip().isdigit() or not name or int(label) in given:
+            raise InputError("--root-name LABEL=TREE, each label once", repr(text), "write e.g. --root-name 1=portal")
+        given[int(label)] = name
+    return given
 
 
 def _require_image(image: Path | None, heatmap: Path | None, others: Mapping[str, Path]) -> None:

@@ -66,16 +66,41 @@ def find_roots(
     >>> find_roots(graph).tolist(), find_roots(graph, points=[[1, 0, 0]]).tolist()
     ([1], [0])
     """
-    usable = np.flatnonzero(graph.degree > 0)
-    clicks = root_points(points)
-    given = [_nearest(graph, click[None], f"the point {click.round(1).tolist()}", max_distance) for click in clicks]
-    if labels is not None:
-        for value in _values(labels):
-            voxels = labels.space.to_world(np.argwhere(labels.array == value).astype(np.float64))
-            given.append(_in_label(graph, usable, voxels, labels, f"label {value}", max_distance))
+    given = given_roots(graph, points=points, labels=labels, max_distance=max_distance)
     piece = component_labels(graph.edge_nodes, graph.n_nodes)
     open_pieces = ~np.isin(piece, piece[given]) & (graph.degree > 0)
     return np.unique(np.array([*given, *_by_rule(graph, piece, open_pieces, organ)], dtype=np.int64))
+
+
+def given_roots(
+    graph: VesselGraph, *, points: ArrayLike | None = None, labels: Volume | None = None, max_distance: float = 20.0
+) -> IntArray:
+    """Return the node of each root that a user gave: of the points in their order, then of the labels by rising value.
+
+    Parameters
+    ----------
+    graph, points, labels, max_distance
+        As of :func:`find_roots`.
+
+    Raises
+    ------
+    InputError
+        As :func:`find_roots`.
+
+    Examples
+    --------
+    >>> graph = VesselGraph.from_paths([[[0, 0, 0], [9, 0, 0]]])
+    >>> given_roots(graph, points=[[8, 0, 0], [1, 0, 0]]).tolist()
+    [1, 0]
+    """
+    usable = np.flatnonzero(graph.degree > 0)
+    clicks = root_points(points)
+    given = [_nearest(graph, click[None], f"the point {click.round(1).tolist()}", max_distance) for click in clicks]
+    for value in [] if labels is None else _values(labels):
+        assert labels is not None
+        voxels = labels.space.to_world(np.argwhere(labels.array == value).astype(np.float64))
+        given.append(_in_label(graph, usable, voxels, labels, f"label {value:g}", max_distance))
+    return np.array(given, dtype=np.int64)
 
 
 def root_points(points: ArrayLike | None, bounds: FloatArray | None = None) -> FloatArray:
@@ -207,15 +232,33 @@ def root_trees(
     return rooted.with_columns(edge={"tree_id": _tree_of_branch(rooted, roots)})
 
 
-def _tree_of_branch(graph: VesselGraph, roots: IntArray) -> IntArray:
-    """Return the tree of each branch, (E,), by the root its start grows from: 1... by falling length."""
+def roots_of_branches(graph: VesselGraph) -> IntArray:
+    """Return the root that each branch of a rooted graph grows from, (E,): the nearest along the vessels.
+
+    Parameters
+    ----------
+    graph : VesselGraph
+        With the node column ``root`` and its branches running away from the roots: that of :func:`root_trees`.
+
+    Examples
+    --------
+    >>> line = VesselGraph.from_paths([[[0, 0, 0], [9, 0, 0]], [[9, 0, 0], [30, 0, 0]]])
+    >>> roots_of_branches(root_trees(line, points=[[0, 0, 0], [30, 0, 0]])).tolist()
+    [0, 2]
+    """
+    roots = np.flatnonzero(graph.node_data["root"])
     forest = grow_forest(graph.edge_nodes, graph.edge_length, graph.n_nodes, roots)
     owner = np.arange(graph.n_nodes)
     for node in forest.order:
         if forest.parent_node[node] >= 0:
             owner[node] = owner[forest.parent_node[node]]
     # The last branch between two trees may end nearer to its root than it starts.
-    tree = np.searchsorted(roots, owner[graph.edge_nodes[:, 0]])
+    return owner[graph.edge_nodes[:, 0]]
+
+
+def _tree_of_branch(graph: VesselGraph, roots: IntArray) -> IntArray:
+    """Return the tree of each branch, (E,), by the root its start grows from: 1... by falling length."""
+    tree = np.searchsorted(roots, roots_of_branches(graph))
     length = np.bincount(tree, graph.edge_length, len(roots))
     rank = np.empty(len(roots), np.int64)
     rank[np.argsort(-length, kind="stable")] = np.arange(1, len(roots) + 1)
