@@ -25,9 +25,12 @@ import peers
 from harness import Clock
 from numba import get_num_threads, set_num_threads
 
-from vesselgraph.config import TraceConfig
+from vesselgraph.config import HeatmapConfig, TraceConfig
 from vesselgraph.graph import VesselGraph
+from vesselgraph.heatmap import predict_heatmap
+from vesselgraph.io import read_image
 from vesselgraph.phantom.heat import forest_graph, make_heatmap
+from vesselgraph.region import region_from_mask
 from vesselgraph.tracing import trace
 from vesselgraph.tracing.depth import depth_of
 from vesselgraph.tracing.foreground import find_foreground, from_list
@@ -38,6 +41,10 @@ SIZES = (96, 160, 256, 384)
 LARGE = (300, 512, 512)
 THINNING = TraceConfig(n_bridges=0, keypoint_paths=False)
 BRIDGES = TraceConfig(keypoint_paths=False)
+REAL_MASKS = (
+    "ircadb01_p01/portalvein", "ircadb01_p01/venoussystem", "ts_cta_heart_aorta/aorta", "ts_cta_pulmonary/pulmonary_artery",
+)  # fmt: skip
+REAL_CT, REAL_ORGAN = "ircadb01_p01/ct.nii.gz", "ircadb01_p01/liver.nii.gz"
 _LIST_BYTES = 116.0
 _CHILD = "--child"
 
@@ -61,6 +68,8 @@ def main() -> None:
         print(f"skipped {name}: {reason}")
     harness.print_table("vesselgraph and the peer on one heatmap, CPU seconds, one thread", rows)
     harness.print_table("Share of our steps, all default generators, %", shares)
+    real = [] if args.small else _real()
+    harness.print_table("Real masks, and the ridge filter's heat of a real liver, CPU seconds, one thread", real)
     scaling = [_scaling(_heatmap((sizes[-1],) * 3, seed))]
     harness.print_table("Heat in half of the box and in all of it, CPU seconds", scaling)
     threads = _threads(_heatmap((sizes[-1],) * 3, seed)) if (os.cpu_count() or 1) > 1 else []
@@ -71,7 +80,15 @@ def main() -> None:
     if not args.small:
         large = [_in_a_child({"shape": list(LARGE), "threads": 2, "seed": seed})]
         harness.print_table("A large heatmap on two threads", [_large_row(row) for row in large])
-    results = {"rows": rows, "shares": shares, "scaling": scaling, "threads": threads, "cold": cold, "large": large}
+    results = {
+        "rows": rows,
+        "shares": shares,
+        "real": real,
+        "scaling": scaling,
+        "threads": threads,
+        "cold": cold,
+        "large": large,
+    }
     harness.finish(args, "tracing_speed", {**results, "bandwidth": bandwidth, "skipped": skipped})
 
 
@@ -108,6 +125,36 @@ def _compare(heatmap: Heatmap, bandwidth: float, skipped: dict[str, str]) -> tup
     row["floor"] = floor
     row["ns a voxel (all)"] = 1e9 * row["vesselgraph, all"] / max(n, 1)
     return row, _steps(heatmap)
+
+
+def _real() -> list[dict[str, Any]]:
+    """Return times on real masks and real heat: all generators, which on masks are thinning and bridges.
+
+    We resample thick slices to the finest of their spacings, which is part of our time; the peer takes them as they are.
+    """
+    folder, rows = harness.data_folder(), []
+    found: dict[str, Heatmap] = {}
+    for name in REAL_MASKS:
+        if (folder / f"{name}.nii.gz").is_file():
+            mask = read_image(folder / f"{name}.nii.gz")
+            found[name] = Heatmap(mask.with_array((mask.array > 0).astype(np.float32)), source="mask")
+    if (folder / REAL_CT).is_file():
+        organ = read_image(folder / REAL_ORGAN)
+        region = region_from_mask(organ.with_array(organ.array > 0), image := read_image(folder / REAL_CT))
+        found["ircadb01_p01, heat in the liver"] = predict_heatmap(
+            image, HeatmapConfig(method="ridge"), region=region.mask, organ=region.organ
+        )
+    for name, heatmap in found.items():
+        voxels = heatmap.heat.array > (0.5 if heatmap.is_mask else TraceConfig().threshold)
+        ours = _timed(lambda heatmap=heatmap: trace(heatmap))  # type: ignore[misc]
+        row: dict[str, Any] = {"input": name, "foreground": int(voxels.sum()), "vesselgraph, all": ours}
+        try:
+            row["skeletonize + skan"] = _timed(lambda voxels=voxels: _peer(voxels))  # type: ignore[misc]
+            row["all / peer"] = ours / row["skeletonize + skan"]
+        except peers.PeerMissingError:
+            pass
+        rows.append(row)
+    return rows
 
 
 def _peer(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
