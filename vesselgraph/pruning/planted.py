@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,10 +37,10 @@ class Planted:
         Values that are left out have no name.
     """
 
-    points: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
-    point_trees: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    labels: Volume | None = None
-    label_trees: Mapping[int, int] = field(default_factory=dict)
+    points: FloatArray
+    point_trees: IntArray
+    labels: Volume | None
+    label_trees: Mapping[int, int]
 
     @classmethod
     def of(
