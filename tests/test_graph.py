@@ -67,6 +67,19 @@ def test_branch_without_length_is_refused() -> None:
         VesselGraph([[0, 0, 0]], [1], [[0, 0]], [0, 2], [[0, 0, 0], [0, 0, 0]], [1, 1])
 
 
+def test_columns_added_later_are_checked_and_copied_too() -> None:
+    graph = VesselGraph.from_paths([[[0, 0, 0], [3, 4, 0]], [[3, 4, 0], [9, 4, 0]]])
+    with pytest.raises(GraphInvariantError, match=r"I7: edge column 'score' of shape \(2,\)"):
+        graph.with_columns(edge={"score": np.zeros(3)})
+    score = np.array([0.5, 1.0])
+    scored = graph.with_columns(edge={"score": score}).with_step(Step("judge", "0", "1"))
+    score[0] = 9.0
+    assert scored.edge_data["score"].tolist() == [0.5, 1.0]
+    assert "score" not in graph.edge_data
+    assert (len(graph.history), len(scored.history)) == (0, 1)
+    assert scored.edge_length.tolist() == [5.0, 6.0]
+
+
 def test_arrays_are_copies_nobody_can_write() -> None:
     position = np.array([[0.0, 0, 0], [1, 0, 0], [1, 2, 0]])
     graph = VesselGraph(**fields(node_position=position, node_data={"root": np.array([True, False, False])}))
