@@ -37,6 +37,12 @@ _STEP = np.sqrt((OFFSETS**2).sum(axis=1))
 
 
 @njit(cache=True, nogil=True)
+def squared_distance(a, b):  # type: ignore[no-untyped-def]
+    """Return the squared distance of two points, axis by axis: no array is made."""
+    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
+
+
+@njit(cache=True, nogil=True)
 def _vessel_of(node_of_voxel, chain_of, v, n_chains):  # type: ignore[no-untyped-def]
     """Return a number for the branch, or else the node, a skeleton voxel belongs to; -1 for a lone voxel."""
     if node_of_voxel[v] >= 0:
@@ -71,7 +77,7 @@ def _extent_of_cone(along, cosine, reach):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, threshold, heat, feet, order):  # type: ignore[no-untyped-def]
     """Fill ``feet`` with the best skeleton voxel of each vessel ahead, ``order`` by straight cost; return how many to try."""
-    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
+    voxels, on_plane, line_start, node_of_voxel, chain_of, n_chains = skeleton
     n_planes, n_rows, _ = heat.shape
     vessel = np.empty(_MOST_VESSELS, np.int64)
     score = np.empty(_MOST_VESSELS)
@@ -82,31 +88,33 @@ def _find_feet(tip, outward, own, reach, min_cosine, ends, skeleton, threshold, 
     for z in range(max(a[0] - back0, 0), min(a[0] + front0 + 1, n_planes)):
         dz = z - a[0]
         half = int(np.sqrt(max(0.0, reach * reach - dz * dz)) + 0.5)
-        for y in range(max(a[1] - min(back1, half), 0), min(a[1] + min(front1, half) + 1, n_rows)):
-            for v in range(line_start[z * n_rows + y], line_start[z * n_rows + y + 1]):
-                dy, dx = y - a[1], voxels[v, 2] - a[2]
-                square = dz * dz + dy * dy + dx * dx
-                ahead = dz * outward[0] + dy * outward[1] + dx * outward[2]
-                if square > reach * reach or square < _NEAREST or ahead < 0.0 <= min_cosine:
-                    continue
-                distance = np.sqrt(np.float64(square))
-                cosine = ahead / distance
-                if cosine < min_cosine:
-                    continue
-                name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
-                if name in (own, n_chains + ends[0], n_chains + ends[1]):
-                    continue
-                rank = distance * (2.0 - cosine)
-                slot = -1
-                for i in range(n):
-                    if vessel[i] == name:
-                        slot = i
-                if slot < 0 and n < _MOST_VESSELS:
-                    slot = n
-                    score[slot] = np.inf
-                    n += 1
-                if slot >= 0 and rank < score[slot]:
-                    vessel[slot], score[slot], feet[slot] = name, rank, v
+        first, last = max(a[1] - min(back1, half), 0), min(a[1] + min(front1, half), n_rows - 1)
+        # Lines of a plane follow one another in the list, and are walked as one.
+        for v in range(line_start[z * n_rows + first], line_start[z * n_rows + last + 1]):
+            dy, dx = on_plane[v, 0] - a[1], on_plane[v, 1] - a[2]
+            square = dz * dz + dy * dy + dx * dx
+            ahead = dz * outward[0] + dy * outward[1] + dx * outward[2]
+            # Most voxels of a line lie far from the tip: one question asks all.
+            if (square > reach * reach) | (square < _NEAREST) | ((ahead < 0.0) & (min_cosine >= 0.0)):
+                continue
+            distance = np.sqrt(np.float64(square))
+            cosine = ahead / distance
+            if cosine < min_cosine:
+                continue
+            name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
+            if name in (own, n_chains + ends[0], n_chains + ends[1]):
+                continue
+            rank = distance * (2.0 - cosine)
+            slot = -1
+            for i in range(n):
+                if vessel[i] == name:
+                    slot = i
+            if slot < 0 and n < _MOST_VESSELS:
+                slot = n
+                score[slot] = np.inf
+                n += 1
+            if slot >= 0 and rank < score[slot]:
+                vessel[slot], score[slot], feet[slot] = name, rank, v
     for i in range(n):
         b = voxels[feet[i]]
         distance = np.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
@@ -157,11 +165,10 @@ def _list_capsule(a, way, low, size, heat, threshold, cells):  # type: ignore[no
             for x in range(max(low[2] + 1, 0, a[2] + begin), min(low[2] + size[2] - 1, heat.shape[2], a[2] + end)):
                 dx = x - a[2]
                 dot = dot0 + dx * way[2]
-                if dot <= 0 or dot > length2 or (square0 + dx * dx) * length2 - dot * dot > far:
-                    continue
+                # Written first and counted afterwards, which needs no branch.
                 places[n], along[n] = base + x, dot
                 toll[n], is_cold[n] = 1.0 / (heat[z, y, x] + 1.0 / _COLD_COST), heat[z, y, x] <= threshold
-                n += 1
+                n += (dot > 0) & (dot <= length2) & ((square0 + dx * dx) * length2 - dot * dot <= far)
     return n
 
 
@@ -179,12 +186,12 @@ def _by_place_along(along, n, length2, start, order):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _skeleton_at(voxels, line_start, n_rows, low, size, place):  # type: ignore[no-untyped-def]
+def _skeleton_at(on_plane, line_start, n_rows, low, size, place):  # type: ignore[no-untyped-def]
     """Return the skeleton voxel at a place of the box, -1 if there is none."""
     z, y = place // (size[1] * size[2]) + low[0], place // size[2] % size[1] + low[1]
     x = place % size[2] + low[2]
     for v in range(line_start[z * n_rows + y], line_start[z * n_rows + y + 1]):
-        if voxels[v, 2] == x:
+        if on_plane[v, 1] == x:
             return v
     return -1
 
@@ -196,7 +203,7 @@ def _cheapest_path(tip, foot, own, ends, skeleton, threshold, heat, room, path):
     The path stays inside the capsule around the straight line to ``foot``, between tip and foot, and every step has a part
     along that line. Length 0: none.
     """
-    voxels, line_start, node_of_voxel, chain_of, n_chains = skeleton
+    voxels, on_plane, line_start, node_of_voxel, chain_of, n_chains = skeleton
     cells, order, start, cost, parent, crossed = room
     places, along, toll, is_cold = cells
     a = voxels[tip]
@@ -227,7 +234,7 @@ def _cheapest_path(tip, foot, own, ends, skeleton, threshold, heat, room, path):
             continue
         before = here - back[before]
         cost[here], parent[here], crossed[here] = least, before, crossed[before] or is_cold[i]
-        v = _skeleton_at(voxels, line_start, heat.shape[1], low, size, here) if crossed[here] and not is_cold[i] else -1
+        v = _skeleton_at(on_plane, line_start, heat.shape[1], low, size, here) if crossed[here] and not is_cold[i] else -1
         if v >= 0:
             cost[here] = np.inf
             name = _vessel_of(node_of_voxel, chain_of, v, n_chains)
@@ -266,7 +273,7 @@ def _gap(path, heat, threshold):  # type: ignore[no-untyped-def]
     for i in range(len(path)):
         inside = heat[path[i, 0], path[i, 1], path[i, 2]] > threshold
         if i > 0 and not (inside and before):
-            total += np.sqrt(float(((path[i] - path[i - 1]) ** 2).sum()))
+            total += np.sqrt(np.float64(squared_distance(path[i], path[i - 1])))
         before = inside
     return total
 
@@ -351,7 +358,8 @@ def propose_bridges(
     line_start = np.concatenate([[0], np.cumsum(np.bincount(line, minlength=shape[0] * shape[1]))])
     chain_of = np.full(len(voxels), -1, np.int64)
     chain_of[chains.members] = np.repeat(np.arange(len(chains.ends)), np.diff(chains.offset))
-    ids = (np.ascontiguousarray(voxels, dtype=np.int64), line_start, chains.node_of_voxel, chain_of)
+    on_plane = voxels[:, 1:].astype(np.int32)
+    ids = (np.ascontiguousarray(voxels, dtype=np.int64), on_plane, line_start, chains.node_of_voxel, chain_of)
     skeleton = (*ids, len(chains.ends))
     foot = np.full((n, n_candidates), -1, np.int64)
     length = np.zeros((n, n_candidates), np.int64)

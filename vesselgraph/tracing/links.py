@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vesselgraph.config import TraceConfig
 from vesselgraph.tracing.basins import Basins, find_basins
-from vesselgraph.tracing.bridges import propose_bridges
+from vesselgraph.tracing.bridges import propose_bridges, squared_distance
 from vesselgraph.tracing.ends import place_skeleton
 from vesselgraph.tracing.foreground import Foreground, take_at
 from vesselgraph.tracing.keypoints import propose_keypoint_paths
@@ -195,17 +195,12 @@ def _merge(path, offset, rank, flags):  # type: ignore[no-untyped-def]
                         if not keep[b] or place[b] <= place[a]:
                             continue
                         near, far = path[offset[b + side] - side], path[offset[b + 1 - side] - 1 + side]
-                        if _squared(start, near) + _squared(stop, far) > 2 * _SAME_END**2:
+                        if squared_distance(start, near) + squared_distance(stop, far) > 2 * _SAME_END**2:
                             continue
                         if _same_corridor(path[offset[a] : offset[a + 1]], path[offset[b] : offset[b + 1]]):
                             keep[b] = False
                             flags[a] |= flags[b]
     return keep
-
-
-@njit(cache=True, nogil=True)
-def _squared(a, b):  # type: ignore[no-untyped-def]
-    return (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
 
 
 @njit(cache=True, nogil=True)
@@ -215,7 +210,7 @@ def _same_corridor(a, b):  # type: ignore[no-untyped-def]
     for i in range(len(short)):
         is_near = False
         for j in range(len(long)):
-            if _squared(short[i], long[j]) <= _SAME_PATH**2:
+            if squared_distance(short[i], long[j]) <= _SAME_PATH**2:
                 is_near = True
                 break
         if not is_near:
