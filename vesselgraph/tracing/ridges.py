@@ -175,23 +175,27 @@ def _measure_all(own, voxels, corner, shape, field, base, share, lot, value, dis
 
 
 @njit(cache=True, nogil=True)
-def _sort_into_tiles(voxels, n_planes, n_rows, n_columns):  # type: ignore[no-untyped-def]
-    """Return ``start`` (tiles + 1,) and the ids of the voxels tile by tile."""
-    across, along = -(-n_rows // _TILE[1]), -(-n_columns // _TILE[2])
-    start = np.zeros(-(-n_planes // _TILE[0]) * across * along + 1, np.int64)
-    own = np.empty(voxels.shape[0], np.int32)
-    for i in range(voxels.shape[0]):
-        tile = (voxels[i, 0] // _TILE[0] * across + voxels[i, 1] // _TILE[1]) * along + voxels[i, 2] // _TILE[2]
-        own[i] = tile
-        start[tile + 1] += 1
-    for tile in range(start.size - 1):
-        start[tile + 1] += start[tile]
-    place = start[:-1].copy()
-    ids = np.empty(voxels.shape[0], np.int32)
-    for i in range(voxels.shape[0]):
-        ids[place[own[i]]] = i
-        place[own[i]] += 1
-    return start, ids
+def _sort_into_tiles(begin, end, voxels, row_start, shape, n_tiles, n_in, ids):  # type: ignore[no-untyped-def]
+    """Fill how many voxels each tile of some layers of tiles has, and their ids tile by tile.
+
+    Voxels lie in raster order, so those of a layer lie together, in ``ids`` as in the list.
+    """
+    place = np.empty(n_tiles[1] * n_tiles[2], np.int64)
+    for layer in range(begin, end):
+        first = row_start[layer * _TILE[0] * shape[1]]
+        stop = row_start[min((layer + 1) * _TILE[0], shape[0]) * shape[1]]
+        own = n_in[layer * place.size : (layer + 1) * place.size]
+        own[:] = 0
+        for i in range(first, stop):
+            own[voxels[i, 1] // _TILE[1] * n_tiles[2] + voxels[i, 2] // _TILE[2]] += 1
+        n = first
+        for tile in range(place.size):
+            place[tile] = n
+            n += own[tile]
+        for i in range(first, stop):
+            tile = voxels[i, 1] // _TILE[1] * n_tiles[2] + voxels[i, 2] // _TILE[2]
+            ids[place[tile]] = i
+            place[tile] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -345,8 +349,12 @@ def find_ridges(
     distance : (n,) float32
         In voxels; infinite where there is no ridge.
     """
-    start, ids = _sort_into_tiles(foreground.voxels, *foreground.shape)
-    used = np.flatnonzero(np.diff(start))
+    n_tiles = tuple(-(-n // edge) for n, edge in zip(foreground.shape, _TILE, strict=True))
+    n_in, ids = np.empty(math.prod(n_tiles), np.int64), np.empty(len(foreground), np.int32)
+    listed = (foreground.voxels, foreground.row_start, foreground.shape)
+    run_parts(lambda begin, end: _sort_into_tiles(begin, end, *listed, n_tiles, n_in, ids), n_tiles[0])
+    start = np.concatenate([[0], np.cumsum(n_in)])
+    used = np.flatnonzero(n_in)
     value = np.empty(len(foreground), np.float32)
     distance = np.empty(len(foreground), np.float32)
     where = (foreground.voxels, foreground.row_start, ids, start, used)

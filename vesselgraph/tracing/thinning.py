@@ -71,22 +71,19 @@ def _box(voxels):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _places_by_level(voxels, order, low, scale, first, row, plane, n_levels):  # type: ignore[no-untyped-def]
-    """Return ``start`` (levels + 1,) and the places of the voxels level by level, in raster order within each."""
-    start = np.zeros(n_levels + 1, np.int64)
-    level = np.empty(voxels.shape[0], np.uint16)
+def _places_by_level(voxels, order, low, scale, first, row, plane, start, level, places):  # type: ignore[no-untyped-def]
+    """Fill ``start`` (levels + 1,) and the places of the voxels level by level, in raster order within each."""
+    start[:] = 0
     for i in range(voxels.shape[0]):
         level[i] = np.uint16((order[i] - low) * scale)
         start[np.int64(level[i]) + 1] += 1
-    for k in range(n_levels):
+    for k in range(start.size - 1):
         start[k + 1] += start[k]
     ends = start[:-1].copy()
-    places = np.empty(voxels.shape[0], np.int64)
     for i in range(voxels.shape[0]):
         own = np.int64(level[i])
         places[ends[own]] = (voxels[i, 0] - first[0]) * plane + (voxels[i, 1] - first[1]) * row + voxels[i, 2] - first[2]
         ends[own] += 1
-    return start, places
 
 
 @njit(cache=True, nogil=True)
@@ -176,8 +173,10 @@ def thin(foreground: Foreground, order: NDArray[np.floating]) -> NDArray[np.int6
     row, plane = int(size[2]), int(size[1] * size[2])
     low, high = float(order.min()), float(order.max())
     scale = (_N_LEVELS - 1) / (high - low) if high > low else 0.0
-    start, places = _places_by_level(voxels, order, low, scale, first, row, plane, _N_LEVELS)
-    words = np.zeros(2 * (int(size[0]) * plane // 64 + 2), np.uint64)
+    # Large arrays are made here, not in the kernels: NumPy asks for large pages, of which a processor finds more at once.
+    start, places = np.empty(_N_LEVELS + 1, np.int64), np.empty(len(voxels), np.int64)
+    _places_by_level(voxels, order, low, scale, first, row, plane, start, np.empty(len(voxels), np.uint16), places)
+    words = np.full(2 * (int(size[0]) * plane // 64 + 2), 0, np.uint64)
     _put(words, places)
     _thin(start, places, row, plane, OFFSETS @ np.array([plane, row, 1]), words)
     return np.flatnonzero(_is_put(words, voxels, first, row, plane))
