@@ -22,6 +22,7 @@ from typing import Any
 import harness
 import numpy as np
 import peers
+from ceiling import two_threads_of_this_machine
 from harness import Clock
 from numba import get_num_threads, set_num_threads
 
@@ -74,6 +75,8 @@ def main() -> None:
     harness.print_table("Heat in half of the box and in all of it, CPU seconds", scaling)
     threads = _threads(_heatmap((sizes[-1],) * 3, seed)) if (os.cpu_count() or 1) > 1 else []
     harness.print_table("Wall seconds of the parallel steps, best of five", threads)
+    ceiling = two_threads_of_this_machine(small=args.small) if threads else []
+    harness.print_table("What two threads gain on this machine at best: work of one kind, no part shared", ceiling)
     cold = [_in_a_child({"shape": [48, 48, 48], "threads": 1, "seed": seed})]
     harness.print_table("First call in a new process, kernels compiled before, seconds", [_cold_row(cold[0])])
     large = []
@@ -86,6 +89,7 @@ def main() -> None:
         "real": real,
         "scaling": scaling,
         "threads": threads,
+        "ceiling": ceiling,
         "cold": cold,
         "large": large,
     }
@@ -200,7 +204,7 @@ def _threads(heatmap: Heatmap) -> list[dict[str, Any]]:
         "list of the foreground": lambda: find_foreground(heat, TraceConfig().threshold, joined=False).voxels,
         "neighbour table": lambda: from_list(found.shape, found.voxels, found.row_start).neighbours,
         "depth": lambda: depth_of(found, 10),
-        "ridges": lambda: np.stack(find_ridges(heat, found, np.float32(0.02) * depth, none, 0.01)),
+        "ridges": lambda: find_ridges(heat, found, np.float32(0.02) * depth, none, 0.01),
         "whole trace": lambda: _signature(trace(heatmap)),
     }
     rows = []
@@ -209,8 +213,8 @@ def _threads(heatmap: Heatmap) -> list[dict[str, Any]]:
         walls, digests = [], []
         for threads in (1, 2):
             set_num_threads(threads)
-            digests.append(hashlib.sha256(np.ascontiguousarray(kernel()).tobytes()).hexdigest())
-            walls.append(min(_wall(kernel) for _ in range(1 if name == "whole trace" else 5)))
+            digests.append(hashlib.sha256(np.asarray(kernel()).tobytes()).hexdigest())
+            walls.append(min(_wall(kernel) for _ in range(5)))
         rows.append(
             {
                 "step": name,
