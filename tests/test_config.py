@@ -51,6 +51,9 @@ def test_arrays_can_be_overridden():
         ("=3", "write stage.key=value"),
         ("max_memory_gb.x=3", "max_memory_gb"),
         ("nothing.at=1", "nothing"),
+        ("prune.weights=mine.safetensors", r'expected prune: weights with method = "learned" or "auto" only; got "rules"; set'),
+        ("prune.least_recall=0.9", r'expected prune: least_recall with method = "learned" or "auto" only; got "rules"; set'),
+        ("trace.gap_rule=true", r"expected trace: gap_rule, .* only; got gap_rule True, .*; set the method"),
     ],
 )
 def test_wrong_override_is_refused_by_name(override, words):

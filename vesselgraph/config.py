@@ -214,6 +214,16 @@ class PruneConfig(StageConfig):
         8.0, gt=0, description="longer branches are cut into pieces this long, so that a part can go, mm"
     )
 
+    @model_validator(mode="after")
+    def _fits_method(self) -> Self:
+        told = {key for key in self.model_fields_set if getattr(self, key) != type(self).model_fields[key].default}
+        unused = sorted(told & {"weights", "encoder_weights", "feature_folder", "min_presence", "least_recall"})
+        if self.method == "rules" and unused:
+            raise ConfigError(
+                f'{", ".join(unused)} with method = "learned" or "auto" only', '"rules"', "set the method, or leave them out"
+            )
+        return self
+
 
 class SurfaceConfig(StageConfig):
     """From graph to a closed surface."""

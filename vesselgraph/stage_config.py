@@ -62,6 +62,11 @@ class StageConfig(BaseModel):
         try:
             return cls.model_validate(merged)
         except ValidationError as error:
+            first = error.errors()[0]
+            # What a config says of settings that do not go together is told as it says it.
+            if isinstance(told := first.get("ctx", {}).get("error"), ConfigError):
+                place = ".".join(str(part) for part in first["loc"])
+                raise ConfigError(f"{place}: {told.expected}" if place else told.expected, told.got, told.do) from error
             wrong = "; ".join(
                 f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']} (got {item['input']!r})"
                 for item in error.errors()[:5]
